@@ -1,0 +1,78 @@
+"""From a conversation to the messages a model is given. Knows personas; knows no engine and no retrieval.
+
+What a chat has already sent is never rewritten: every later list of messages begins with the earlier one, so that an
+engine reads only what is new. The system message is the persona's prefix, byte-identical for every pupil.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+from dialogue.conversation import Conversation
+
+Prefix = Literal["short", "full"]
+
+
+class Message(TypedDict):
+    """One message, in the shape every chat library uses."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Hint:
+    """The doctrine a small model needs for one answer: three short fields of a reading note."""
+
+    idea: str
+    image: str
+    question: str
+
+    def block(self) -> str:
+        """The lines that stand before the pupil's message."""
+        return f"Idée : {self.idea}\nImage : {self.image}\nQuestion : {self.question}"
+
+
+def last_question(text: str) -> str | None:
+    """Return the last sentence of `text` that asks something, or None.
+
+    >>> last_question("Bonjour. Je suis Spinoza. Suis-je libre ?")
+    'Suis-je libre ?'
+    """
+    found = re.findall(r"[^.!?…\n]*\?", text)
+    return found[-1].strip() if found else None
+
+
+def build_messages(
+    conversation: Conversation, hints: Sequence[Hint | None] = (), *, prefix: Prefix = "full"
+) -> list[Message]:
+    """Render a conversation that waits for an answer.
+
+    The philosopher's opening cannot stand first in a chat template, so its question stands in the pupil's first
+    message, unless that message is itself a question: then the pupil has changed the subject.
+
+    Args:
+        conversation: Ends with a pupil's turn.
+        hints: One for each pupil's turn, in order; None or a missing one gives none.
+        prefix: "short" for small models, "full" otherwise.
+    """
+    persona = conversation.persona
+    system = (persona.short_prompt if prefix == "short" else persona.full_prompt).strip()
+    messages: list[Message] = [{"role": "system", "content": system}]
+    asked = last_question(conversation.opening or "")
+    pupil = 0
+    for turn in conversation.exchanges:
+        if turn.role == "assistant":
+            messages.append({"role": "assistant", "content": turn.text})
+            continue
+        parts = []
+        if pupil == 0 and asked and not turn.text.rstrip().endswith("?"):
+            parts.append(f"Question posée : {asked}")
+        hint = hints[pupil] if pupil < len(hints) else None
+        if hint:
+            parts.append(hint.block())
+        parts.append(turn.text)
+        messages.append({"role": "user", "content": "\n\n".join(parts)})
+        pupil += 1
+    return messages

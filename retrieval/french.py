@@ -1,0 +1,54 @@
+"""French text to search tokens: fold, split, drop the commonest words, stem. Knows no index and no note."""
+
+import re
+import unicodedata
+from functools import lru_cache
+
+import Stemmer
+
+_STEMMER = Stemmer.Stemmer("french")
+_WORDS = re.compile(r"[a-z0-9]+")
+
+# Folded. Words that a pupil's message is full of and that say nothing of its subject.
+STOP_WORDS = frozenset(
+    """
+    a ai aie ainsi alors as au aussi autre aux avec avez avoir avons bah bien c ca car ce cela celle celui ces
+    cet cette ceux chose choses ci comme comment d dans de dis dit des donc du elle elles en encore es est et
+    etait etaient ete etes etre eu fait faire faut genre hein ici il ils j jamais je jusqu l la le les leur
+    leurs lorsqu lui m ma mais me meme memes mes moi mon n ne ni non nos notre nous on ont ou oui par parce
+    pas peu peut peux plus plutot pour pourquoi pourtant puis puisqu qu quand quant que quel quelle quelles
+    quelqu quels qui quoi quoiqu s sa sans se sera ses si soi soit sommes son sont sous suis sur t ta te tel
+    telle tes toi ton toujours tous tout toute toutes tres trop tu un une va vais veut vers voila vos votre
+    vous vraiment y
+    """.split()
+)
+
+
+def fold(text: str) -> str:
+    """Return `text` in lower case, without accents, with plain apostrophes and ligatures taken apart.
+
+    >>> fold("L’Être et la Durée : œuvre")
+    "l'etre et la duree : oeuvre"
+    """
+    plain = text.lower().replace("’", "'").replace("œ", "oe").replace("æ", "ae")
+    return "".join(c for c in unicodedata.normalize("NFD", plain) if not unicodedata.combining(c))
+
+
+@lru_cache(maxsize=4096)
+def _stem(word: str) -> str:
+    # Snowball takes « désir » for a verb and « désirs » for a noun: without its plural s a noun has one stem, and a
+    # stem of three letters has lost the word (desir -> des).
+    singular = word[:-1] if len(word) > 3 and word.endswith("s") else word
+    stem = str(_STEMMER.stemWord(singular))
+    return stem if len(stem) > 3 else singular
+
+
+def search_tokens(text: str) -> list[str]:
+    """Return the stems that a search compares, in order, repetitions kept.
+
+    Accents are folded before stemming: pupils type `duree`, and stemming first would lose them.
+
+    >>> search_tokens("Suis-je l'esclave de mes désirs ?") == search_tokens("esclaves, desir")
+    True
+    """
+    return [_stem(word) for word in _WORDS.findall(fold(text)) if word not in STOP_WORDS]

@@ -1,0 +1,58 @@
+"""Every setting of the project, typed. The only reader of the environment; imported by the entries alone."""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """What can be set from outside, as `BAF_<NAME>` in the environment or in a file called `.env`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BAF_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address the page listens on; 0.0.0.0 on a Space.")
+    port: int = Field(default=7860, ge=1, le=65535, description="Port of the page.")
+    data_dir: Path = Field(default=Path(".data"), description="Caches and assembled models; made when missing.")
+    corpora_dir: Path | None = Field(default=None, description="Real texts for training and retrieval tests.")
+    free_model: str | None = Field(
+        default=None,
+        description="The free tier's model: a path, or `hf:owner/repo/file.gguf`; unset, the embedded default.",
+    )
+    demo_base: Path | None = Field(
+        default=None, description="The embedded model's base as a local GGUF; unset, it is downloaded."
+    )
+    threads: int | None = Field(default=None, ge=1, description="The engine's threads; unset, what the machine grants.")
+    context_tokens: int = Field(default=4096, ge=512, description="Context of the free tier's engine, in tokens.")
+    queue_size: int = Field(default=16, ge=0, description="How many pupils may wait for the engine.")
+    answer_deadline_s: float = Field(default=60.0, gt=0, description="Seconds an answer may take, waiting included.")
+
+    @model_validator(mode="after")
+    def model_has_a_form(self) -> Self:
+        """Refuse a model address that no loader knows, before anything is downloaded."""
+        if self.free_model and self.free_model.startswith("hf:"):
+            parts = self.free_model.removeprefix("hf:").split("/")
+            if len(parts) < 3 or not all(parts) or not parts[-1].endswith(".gguf"):
+                raise ValueError(f"BAF_FREE_MODEL is {self.free_model!r}; expected hf:owner/repo/file.gguf.")
+        return self
+
+
+def load_settings(**given: Any) -> Settings:
+    """Read every setting, once, at start-up; what a test gives by keyword wins over the environment.
+
+    Raises:
+        SettingsError: A value does not fit; the message names the setting, never the value of a secret.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(e["loc"], e["msg"]) for e in error.errors())) from None
+
+
+def _sentence(loc: tuple[int | str, ...], message: str) -> str:
+    return f"BAF_{'_'.join(map(str, loc)).upper()}: {message}" if loc else message

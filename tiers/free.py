@@ -1,0 +1,147 @@
+"""The free tier: llama.cpp in process, no account. Knows engines, dialogue, personas and retrieval; no page."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+from dialogue.conversation import Conversation
+from dialogue.prompt import Hint, Message, Prefix, build_messages, last_question
+from engines.base import Engine, Finished, Queued, SamplingParams, Token
+from errors import EngineBusy, EngineError, EngineTimeout, RetrievalError, TierBusy, TierUnavailable
+from personas import PERSONAS
+from retrieval.notes import Note, NoteIndex
+from tiers.base import Done, Event, TierStatus, User, Warming
+from tiers.supply import ModelChoice, ModelSupply
+
+log = logging.getLogger(__name__)
+
+NOTES = Path(__file__).parents[1] / "data" / "notes"
+SMALL_MODEL_PARAMS = (
+    1_000_000_000  # below, a model keeps the form but not the doctrine: short prefix, notes in the prompt
+)
+SMALL_PROMPT_TOKENS = 1_400  # what the embedded model was trained to follow; longer histories make it wander
+DROPPED_AT_ONCE = 4  # exchanges; a cut is rare and deep, so that the prompt stays the same between two cuts
+STATUS_EVERY_S = 0.5
+# Signs that the model begins to speak for the pupil, or to write the next prompt itself.
+STOPS = ("[INST]", "\nÉlève", "\nIdée :", "\nQuestion posée")
+
+
+def prefix_for(n_params: int) -> Prefix:
+    """Return which persona prefix a model of this size can follow."""
+    return "short" if n_params < SMALL_MODEL_PARAMS else "full"
+
+
+def notes_for(index: NoteIndex | None, conversation: Conversation) -> list[Note | None]:
+    """Return the reading note nearest to each of the pupil's turns, none of them twice.
+
+    Depends on the conversation alone: the notes of earlier turns come out the same at every later one.
+    """
+    if index is None:
+        return []
+    chosen: list[Note | None] = []
+    asked = last_question(conversation.opening or "")
+    for turn in conversation.exchanges:
+        if turn.role == "assistant":
+            asked = last_question(turn.text)
+        else:
+            used = {note.id for note in chosen if note}
+            chosen.append(index.nearest(conversation.persona.key, turn.text, asked, exclude=used))
+    return chosen
+
+
+def to_hint(note: Note | None) -> Hint | None:
+    """Return what a prompt needs of a note."""
+    return Hint(note.idea, note.image, note.question) if note else None
+
+
+class FreeTier:
+    """Answers with the engine that `supply` brings.
+
+    Args:
+        supply: Brings the model; started by the caller.
+        index: Reading notes for small models; None to do without.
+        deadline_s: Seconds an answer may take, waiting in the queue included.
+    """
+
+    def __init__(self, supply: ModelSupply, index: NoteIndex | None, deadline_s: float = 60.0) -> None:
+        self._supply = supply
+        self._index = index
+        self._deadline_s = deadline_s
+
+    @property
+    def status(self) -> TierStatus:
+        """See `Tier.status`."""
+        return self._supply.status
+
+    def close(self) -> None:
+        """Free the model."""
+        self._supply.close()
+
+    async def stream(self, conversation: Conversation, user: User) -> AsyncGenerator[Event, None]:  # noqa: ARG002
+        """See `Tier.stream`."""
+        while (engine := self._supply.engine) is None:
+            status = self._supply.status
+            if status.state == "failed":
+                raise TierUnavailable(
+                    f"The free tier has no model ({status.step}); the log says why.", code=status.step
+                )
+            yield Warming(status.step, status.progress)
+            await asyncio.sleep(STATUS_EVERY_S)
+        messages = self._messages(engine, conversation)
+        sampling = conversation.persona.sampling
+        params = SamplingParams(
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
+            repeat_penalty=sampling.repeat_penalty,
+            repeat_last_n=sampling.repeat_last_n,
+            max_tokens=sampling.max_tokens,
+            stop=STOPS,
+        )
+        try:
+            async with aclosing(engine.stream(messages, params, deadline_s=self._deadline_s)) as events:
+                async for event in events:
+                    match event:
+                        case Queued() | Token():
+                            yield event
+                        case Finished(reason, usage):
+                            yield Done(reason, usage)
+        except (EngineBusy, EngineTimeout) as error:
+            raise TierBusy(str(error), code=error.code) from error
+        except EngineError as error:
+            log.error("The engine failed: %s", error)
+            raise TierUnavailable(str(error), code=error.code) from error
+
+    def _messages(self, engine: Engine, conversation: Conversation) -> list[Message]:
+        """Build the prompt, without the oldest exchanges where it would not fit."""
+        prefix = prefix_for(engine.info.n_params)
+        hints: Sequence[Hint | None] = ()
+        budget = engine.info.n_ctx - conversation.persona.sampling.max_tokens
+        if prefix == "short":
+            hints = [to_hint(note) for note in notes_for(self._index, conversation)]
+            budget = min(budget, SMALL_PROMPT_TOKENS)
+        messages = build_messages(conversation, hints, prefix=prefix)
+        while engine.count_tokens(messages) > budget and len(messages) > 2:
+            # One system message, then pairs; the last message is the pupil's and always stays.
+            messages = [messages[0], *messages[1:][min(2 * DROPPED_AT_ONCE, len(messages) - 2) :]]
+        return messages
+
+
+def open_free_tier(choice: ModelChoice, *, notes: Path = NOTES, deadline_s: float = 60.0) -> FreeTier:
+    """Start the free tier; returns at once, while its model is prepared in the background."""
+
+    def prompts(n_params: int) -> list[str]:
+        prefix = prefix_for(n_params)
+        return [build_messages(Conversation(p, ()), prefix=prefix)[0]["content"] for p in PERSONAS.values()]
+
+    supply = ModelSupply(choice, prompts)
+    index: NoteIndex | None = None
+    try:
+        index = NoteIndex.load(notes)
+    except RetrievalError as error:
+        log.error("The page answers without reading notes: %s", error)
+        supply.add_notice("retrieval")
+    supply.start()
+    return FreeTier(supply, index, deadline_s)

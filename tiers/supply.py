@@ -1,0 +1,180 @@
+"""Brings the free tier its model: a file, a download or the embedded default, then a warm engine.
+
+Runs in a thread of its own, so that the page opens first. Knows engines and the command that assembles the embedded
+model; knows no conversation and no page.
+"""
+
+import asyncio
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engines.base import Engine
+from engines.llama_cpp import LlamaCppEngine
+from engines.weights import fetch_from_hub
+from errors import ChatError, EngineError, SourceError, TierUnavailable
+from tiers.base import TierStatus
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).parents[1]
+FIRST_RETRY_S, LAST_RETRY_S = 15.0, 300.0  # between two tries when no model could be had at all
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model, and how it is opened.
+
+    Attributes:
+        data_dir: Where downloads and assembled models live.
+        model: A path, `hf:owner/repo/file.gguf`, or None for the embedded default.
+        base: The embedded default's base as a local file; None to download it.
+        threads: Threads of the engine; None for what the machine grants.
+        n_ctx: Context in tokens.
+        queue_size: How many requests may wait.
+    """
+
+    data_dir: Path
+    model: str | None = None
+    base: Path | None = None
+    threads: int | None = None
+    n_ctx: int = 4096
+    queue_size: int = 16
+
+
+class ModelSupply:
+    """Owns the engine of the free tier, from nothing to warm.
+
+    Args:
+        choice: Which model.
+        system_prompts: Given the engine's number of parameters, the prompts to read ahead.
+    """
+
+    def __init__(self, choice: ModelChoice, system_prompts: Callable[[int], Sequence[str]]) -> None:
+        self._choice = choice
+        self._system_prompts = system_prompts
+        self._status = TierStatus("preparing", "loading")
+        self._engine: Engine | None = None
+        self._closing = threading.Event()
+        self._child: subprocess.Popen[str] | None = None
+        self._thread = threading.Thread(target=self._run, name="model-supply", daemon=True)
+
+    @property
+    def status(self) -> TierStatus:
+        """What is being done now. Never blocks."""
+        return self._status
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine, once it is ready."""
+        return self._engine
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop what is under way and free the engine."""
+        self._closing.set()
+        if self._child and self._child.poll() is None:
+            self._child.terminate()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+        if self._engine:
+            self._engine.close()
+
+    def add_notice(self, code: str) -> None:
+        """Show one more lasting notice."""
+        if code not in self._status.notices:
+            self._status = replace(self._status, notices=(*self._status.notices, code))
+
+    def _say(self, state: str, step: str, progress: float | None = None, model: str | None = None) -> None:
+        self._status = replace(self._status, state=state, step=step, progress=progress, model=model)  # type: ignore[arg-type]
+
+    def _run(self) -> None:
+        wait = FIRST_RETRY_S
+        while not self._closing.is_set():
+            try:
+                self._open_best()
+                return
+            except ChatError as error:
+                log.error("The free tier has no model: %s", error)
+                self._say("failed", error.code)
+                if not error.retryable:
+                    return
+            except Exception:
+                log.exception("The free tier's model could not be opened")
+                self._say("failed", "internal")
+                return
+            self._closing.wait(wait)
+            wait = min(2 * wait, LAST_RETRY_S)
+
+    def _open_best(self) -> None:
+        """Open the chosen model; where it cannot be had, the embedded one, with a notice that says why."""
+        if self._choice.model:
+            try:
+                self._open(self._chosen_file(self._choice.model))
+            except (SourceError, EngineError) as error:
+                log.warning("BAF_FREE_MODEL=%s: %s Using the embedded model.", self._choice.model, error)
+                self.add_notice("hub_unreachable" if error.code == "source_unreachable" else error.code)
+                self.add_notice("using_embedded")
+            else:
+                return
+        self._open(self._embedded_file())
+
+    def _chosen_file(self, model: str) -> Path:
+        if not model.startswith("hf:"):
+            return Path(model)
+        owner, repo, *file = model.removeprefix("hf:").split("/")
+        self._say("preparing", "downloading", 0.0)
+        return fetch_from_hub(
+            f"{owner}/{repo}", "/".join(file), self._choice.data_dir / "hub",
+            lambda done: self._say("preparing", "downloading", done),
+        )  # fmt: skip
+
+    def _embedded_file(self) -> Path:
+        """Assemble the embedded model in a process of its own: numpy would hold the page's thread for seconds."""
+        data_dir = str(self._choice.data_dir.resolve())
+        command = [sys.executable, "-m", "conversion", "demo", "--json", "--data-dir", data_dir]
+        if self._choice.base:
+            command += ["--base", str(self._choice.base.resolve())]
+        self._say("preparing", "assembling")
+        last: dict[str, object] = {}
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, encoding="utf-8") as child:
+            self._child = child
+            assert child.stdout is not None  # noqa: S101 - because of PIPE
+            for line in child.stdout:
+                last = json.loads(line)
+                if "step" in last and last["step"] != "done":
+                    self._say("preparing", str(last["step"]), _number(last.get("progress")))
+        if child.returncode == 0 and "path" in last:
+            return Path(str(last["path"]))
+        code = str(last.get("error", "internal"))
+        message = str(last.get("message", f"`python -m conversion demo` ended with status {child.returncode}."))
+        if code.startswith(("source_", "disk_")):
+            raise SourceError(message, code=code)
+        raise TierUnavailable(message, code=code)
+
+    def _open(self, path: Path) -> None:
+        self._say("preparing", "loading")
+        engine = LlamaCppEngine(
+            path, threads=self._choice.threads, n_ctx=self._choice.n_ctx, queue_size=self._choice.queue_size
+        )
+        try:
+            for prompt in self._system_prompts(engine.info.n_params):
+                asyncio.run(engine.warm(prompt))
+        except BaseException:
+            engine.close()
+            raise
+        self._engine = engine
+        self._say("ready", "ready", model=engine.info.model)
+        log.info("The free tier answers with %s (%d parameters)", engine.info.model, engine.info.n_params)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
