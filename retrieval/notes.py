@@ -4,7 +4,7 @@ A small model keeps the form of its training, not the doctrine: the note brings 
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from retrieval.french import search_tokens
 
 # Chosen on the dialogues of data/dialogues/, whose exchanges name the note they rest on or none: see
 # `python -m retrieval calibrate`.
-CONTEXT_WEIGHT = 0.5  # the philosopher's last question counts half: a pupil's « oui » is about it
+CONTEXT_WEIGHT = 0.7  # of the philosopher's last question: a pupil's « oui » is about it
+STAY_BONUS = 3.0  # for the note of the turn before: a talk stays on one idea until the pupil's words name another
 MIN_SCORE = 2.0  # BM25; below, nothing is near enough
 
 
@@ -125,7 +126,7 @@ class NoteIndex:
         return total
 
     def nearest(
-        self, philosopher: str, message: str, context: str | None = None, *, exclude: Collection[str] = ()
+        self, philosopher: str, message: str, context: str | None = None, *, stay_on: str | None = None
     ) -> Note | None:
         """Return the note nearest to what the pupil says, or None when nothing is near enough.
 
@@ -133,15 +134,11 @@ class NoteIndex:
             philosopher: Key of the persona; without notes, None is returned.
             message: What the pupil says.
             context: What it answers, e.g. the philosopher's last question.
-            exclude: Ids not to return, e.g. those the conversation has already used.
+            stay_on: Id of the note of the turn before, to stay on unless another is clearly nearer.
         """
         if philosopher not in self.notes:
             return None
         scores = self.scores(philosopher, message, context)
-        for position in np.argsort(-scores, kind="stable"):
-            if scores[position] < MIN_SCORE:
-                return None
-            note = self.notes[philosopher][int(position)]
-            if note.id not in exclude:
-                return note
-        return None
+        scores += [STAY_BONUS * (note.id == stay_on) for note in self.notes[philosopher]]
+        best = int(np.argmax(scores))
+        return self.notes[philosopher][best] if scores[best] >= MIN_SCORE else None

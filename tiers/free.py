@@ -34,7 +34,7 @@ def prefix_for(n_params: int) -> Prefix:
 
 
 def notes_for(index: NoteIndex | None, conversation: Conversation) -> list[Note | None]:
-    """Return the reading note nearest to each of the pupil's turns, none of them twice.
+    """Return the reading note nearest to each of the pupil's turns; a talk stays on a note for two turns at most.
 
     Depends on the conversation alone: the notes of earlier turns come out the same at every later one.
     """
@@ -46,8 +46,9 @@ def notes_for(index: NoteIndex | None, conversation: Conversation) -> list[Note 
         if turn.role == "assistant":
             asked = last_question(turn.text)
         else:
-            used = {note.id for note in chosen if note}
-            chosen.append(index.nearest(conversation.persona.key, turn.text, asked, exclude=used))
+            last = chosen[-1] if chosen else None
+            stay_on = last.id if last and chosen[-2:-1] != [last] else None
+            chosen.append(index.nearest(conversation.persona.key, turn.text, asked, stay_on=stay_on))
     return chosen
 
 

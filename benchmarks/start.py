@@ -1,0 +1,57 @@
+"""`python -m benchmarks.start`: seconds from `make run` to a page that opens, and to a model that answers."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+
+from benchmarks.machine import save
+
+PORT = 7871  # not the page's own, which may be open
+
+
+def seconds_until(url: str, started: float, child: subprocess.Popen[bytes], limit_s: float = 600) -> float:
+    """Poll `url` until it answers 200; return the seconds since `started`."""
+    while time.monotonic() - started < limit_s:
+        if child.poll() is not None:
+            raise SystemExit(f"make run ended with status {child.returncode} before {url} answered.")
+        try:
+            if httpx.get(url, timeout=2).status_code == httpx.codes.OK:
+                return time.monotonic() - started
+        except httpx.TransportError:
+            time.sleep(0.02)
+            continue
+        time.sleep(0.05)
+    raise SystemExit(f"{url} did not answer in {limit_s} s.")
+
+
+def one_start() -> dict[str, float]:
+    """Start the page as a user does, wait until it answers, stop it."""
+    started = time.monotonic()
+    child = subprocess.Popen(["make", "run"], env={**os.environ, "BAF_PORT": str(PORT)}, start_new_session=True)
+    try:
+        page = seconds_until(f"http://127.0.0.1:{PORT}/health", started, child)
+        ready = seconds_until(f"http://127.0.0.1:{PORT}/ready", started, child)
+    finally:
+        subprocess.run(["pkill", "-TERM", "-g", str(child.pid)], check=False)
+        child.wait(timeout=30)
+    return {"page_s": round(page, 2), "ready_s": round(ready, 2)}
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/start.json"),
+    rounds: Annotated[int, typer.Option(min=1, help="How many starts.")] = 3,
+) -> None:
+    """Start the page several times and write down how long each start took."""
+    starts = [one_start() for _ in range(rounds)]
+    save(out, {"starts": starts, "limit_s": 20})
+    sys.stdout.write(f"{starts}\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
