@@ -1,0 +1,1 @@
+"""How training data is made and checked. Knows dialogues, exercises and personas; trains nothing."""

@@ -1,0 +1,246 @@
+"""Reads what the project has written for training: notes, dialogues, exercises. Knows files; makes no prompt.
+
+Each line becomes a frozen dataclass or a `CorpusError` that names file, line, key and reason.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from errors import CorpusError
+
+Stance = Literal["accord", "confusion", "résistance", "neutre", "blague", "hors-sujet"]
+Split = Literal["train", "test"]
+
+PHILOSOPHERS = ("spinoza", "bergson", "kant")
+NOTIONS = (
+    "art", "bonheur", "conscience", "devoir", "État", "inconscient", "justice", "langage", "liberté", "nature",
+    "raison", "religion", "science", "technique", "temps", "travail", "vérité",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NoteFields:
+    """What training needs of a reading note.
+
+    Attributes:
+        id: Unique name, e.g. "spinoza-illusion-libre-arbitre".
+        idea: The argument in one sentence.
+        image: One concrete example.
+        question: One open question.
+    """
+
+    id: str
+    idea: str
+    image: str
+    question: str
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A pupil's message and the philosopher's answer.
+
+    Attributes:
+        pupil: What the pupil says.
+        stance: How he says it.
+        note: Id of the note that the answer rests on, or None.
+        answer: What the philosopher says.
+    """
+
+    pupil: str
+    stance: Stance
+    note: str | None
+    answer: str
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """A conversation written by us.
+
+    Attributes:
+        id: Unique name, e.g. "kant-001".
+        philosopher: Key of the persona.
+        notion: Notion of the programme it turns about.
+        opening: Question that the philosopher asked first, or None.
+        exchanges: One to four, oldest first.
+        where: File and line.
+    """
+
+    id: str
+    philosopher: str
+    notion: str
+    opening: str | None
+    exchanges: tuple[Exchange, ...]
+    where: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A scheme applied to a context.
+
+    Attributes:
+        id: Unique name, e.g. "ex-mp-001".
+        philosopher: Key of the persona.
+        scheme: Id of the scheme, e.g. "MP".
+        form: "exercise", or "refusal" where nothing follows.
+        conclusion: The bare conclusion.
+        split: "test" is never trained on.
+        user: The question.
+        answer: The right answer.
+        where: File and line.
+    """
+
+    id: str
+    philosopher: str
+    scheme: str
+    form: Literal["exercise", "refusal"]
+    conclusion: str
+    split: Split
+    user: str
+    answer: str
+    where: str
+
+
+def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield `(where, object)` of each line of a JSONL file.
+
+    Raises:
+        CorpusError: The file cannot be read, or a line is no JSON object.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path} cannot be read: {error}. Restore the file, in UTF-8.") from None
+    for number, line in enumerate(lines, 1):
+        where = f"{path.name}:{number}"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise CorpusError(f"{where}: no JSON ({error.msg}); expected one object a line.") from None
+        if not isinstance(row, dict):
+            raise CorpusError(f"{where}: expected an object, found {type(row).__name__}.")
+        yield where, row
+
+
+def _text(row: Mapping[str, Any], key: str, where: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise CorpusError(f"{where}: {key}: expected a text that is not empty, found {value!r}.")
+    return value
+
+
+def _optional(row: Mapping[str, Any], key: str, where: str) -> str | None:
+    if key not in row:
+        raise CorpusError(f"{where}: {key} is missing; write a text or null.")
+    return None if row[key] is None else _text(row, key, where)
+
+
+def _one_of(row: Mapping[str, Any], key: str, allowed: Sequence[str], where: str) -> Any:
+    if row.get(key) not in allowed:
+        raise CorpusError(f"{where}: {key} is {row.get(key)!r}; expected one of {', '.join(allowed)}.")
+    return row[key]
+
+
+def _known_keys(row: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in row:
+        if key not in known:
+            raise CorpusError(f"{where}: unknown key {key!r}; expected {', '.join(known)}.")
+
+
+def parse_note(row: Mapping[str, Any], where: str) -> NoteFields:
+    """Read one line of data/notes; keys that training does not need are left to the room that does."""
+    return NoteFields(*(_text(row, key, where) for key in ("id", "idea", "image", "question")))
+
+
+def parse_dialogue(row: Mapping[str, Any], where: str) -> Dialogue:
+    """Read one line of data/dialogues.
+
+    Raises:
+        CorpusError: A key is missing, unknown or wrong.
+    """
+    _known_keys(row, ("id", "philosopher", "notion", "opening", "exchanges"), where)
+    given = row.get("exchanges")
+    if not isinstance(given, list) or not 1 <= len(given) <= 4 or not all(isinstance(one, dict) for one in given):
+        raise CorpusError(f"{where}: exchanges: expected a list of one to four objects.")
+    exchanges = []
+    for number, one in enumerate(given, 1):
+        place = f"{where}: exchange {number}"
+        _known_keys(one, ("pupil", "stance", "note", "answer"), place)
+        stance = _one_of(one, "stance", get_args(Stance), place)
+        exchanges.append(
+            Exchange(_text(one, "pupil", place), stance, _optional(one, "note", place), _text(one, "answer", place))
+        )
+    return Dialogue(
+        id=_text(row, "id", where),
+        philosopher=_one_of(row, "philosopher", PHILOSOPHERS, where),
+        notion=_one_of(row, "notion", NOTIONS, where),
+        opening=_optional(row, "opening", where),
+        exchanges=tuple(exchanges),
+        where=where,
+    )
+
+
+def parse_exercise(row: Mapping[str, Any], where: str) -> Exercise:
+    """Read one line of data/schemes_levelA_base.jsonl.
+
+    Raises:
+        CorpusError: A key is missing or wrong.
+    """
+    messages = row.get("messages")
+    roles = [one.get("role") for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
+    if not isinstance(messages, list) or roles != ["system", "user", "assistant"]:
+        raise CorpusError(f"{where}: messages: expected system, user and assistant, found {roles}.")
+    _one_of(row, "notion", NOTIONS, where)
+    return Exercise(
+        id=_text(row, "id", where),
+        philosopher=_one_of(row, "philosopher", PHILOSOPHERS, where),
+        scheme=_text(row, "scheme", where),
+        form=_one_of(row, "form", ("exercise", "refusal"), where),
+        conclusion=_text(row, "conclusion", where),
+        split=_one_of(row, "split", ("train", "test"), where),
+        user=_text(messages[1], "content", f"{where}: user message"),
+        answer=_text(messages[2], "content", f"{where}: assistant message"),
+        where=where,
+    )
+
+
+def load_notes(folder: Path) -> dict[str, NoteFields]:
+    """Read every note of `folder`/*.jsonl, by id.
+
+    Raises:
+        CorpusError: There is none, a line is wrong, or an id stands twice.
+    """
+    notes: dict[str, NoteFields] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        for where, row in read_objects(path):
+            note = parse_note(row, where)
+            if note.id in notes:
+                raise CorpusError(f"{where}: id {note.id!r} stands twice; rename one.")
+            notes[note.id] = note
+    if not notes:
+        raise CorpusError(f"No notes in {folder}; expected <philosopher>.jsonl.")
+    return notes
+
+
+def load_dialogues(folder: Path) -> list[Dialogue]:
+    """Read every dialogue of `folder`/*.jsonl, in the order of names and lines.
+
+    Raises:
+        CorpusError: There is none, or a line is wrong.
+    """
+    paths = sorted(folder.glob("*.jsonl"))
+    dialogues = [parse_dialogue(row, where) for path in paths for where, row in read_objects(path)]
+    if not dialogues:
+        raise CorpusError(f"No dialogues in {folder}; expected <philosopher>.jsonl.")
+    return dialogues
+
+
+def load_exercises(path: Path) -> list[Exercise]:
+    """Read the scheme exercises, in order.
+
+    Raises:
+        CorpusError: The file cannot be read, or a line is wrong.
+    """
+    return [parse_exercise(row, where) for where, row in read_objects(path)]

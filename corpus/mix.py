@@ -1,0 +1,144 @@
+"""From what we wrote to the files that training reads. Knows dialogues and the prompt builder; trains nothing.
+
+A training prompt must be, byte for byte, the prompt in use: both come from `dialogue.build_messages`.
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from corpus.dialogues import Dialogue, Exercise, NoteFields
+from dialogue.conversation import Conversation, Turn
+from dialogue.prompt import Hint, Message, build_messages
+from errors import CorpusError
+from personas import get_persona
+
+VALIDATION_PERCENT = 10
+NO_HINT_SHARE = 0.1  # of the exchanges: the model must survive a question that no note is near to
+PROSE_SHARE = 0.15  # of the examples
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """The rows of a training file and of its held-out file."""
+
+    train: list[Row]
+    held_out: list[Row]
+
+
+def is_held_out(dialogue_id: str) -> bool:
+    """Whether a dialogue is for validation: decided by its id alone, so that a growing corpus keeps its split."""
+    digest = hashlib.sha256(dialogue_id.encode()).digest()
+    return int.from_bytes(digest[:4], "big") % 100 < VALIDATION_PERCENT
+
+
+def hint_for(note_id: str | None, notes: Mapping[str, NoteFields], where: str) -> Hint | None:
+    """Return the hint of a note.
+
+    Raises:
+        CorpusError: There is no such note.
+    """
+    if note_id is None:
+        return None
+    if note_id not in notes:
+        raise CorpusError(f"{where}: note {note_id!r} is not in data/notes; write it or name another.")
+    note = notes[note_id]
+    return Hint(note.idea, note.image, note.question)
+
+
+def dialogue_messages(
+    dialogue: Dialogue, notes: Mapping[str, NoteFields], dropped: Sequence[bool] = ()
+) -> list[Message]:
+    """Render a dialogue as the page would have sent it at its last turn, the last answer added.
+
+    Args:
+        dialogue: What to render.
+        notes: By id.
+        dropped: For each exchange, whether its hint is left out; missing ones are kept.
+
+    Raises:
+        CorpusError: An exchange names a note that does not exist.
+    """
+    turns = [Turn("assistant", dialogue.opening)] if dialogue.opening else []
+    hints: list[Hint | None] = []
+    for number, exchange in enumerate(dialogue.exchanges):
+        turns += [Turn("user", exchange.pupil), Turn("assistant", exchange.answer)]
+        left_out = number < len(dropped) and dropped[number]
+        hint = hint_for(exchange.note, notes, f"{dialogue.where}: exchange {number + 1}")
+        hints.append(None if left_out else hint)
+    conversation = Conversation(get_persona(dialogue.philosopher), tuple(turns))
+    return build_messages(conversation, hints, prefix="short")
+
+
+def exercise_messages(exercise: Exercise) -> list[Message]:
+    """Render an exercise as a question to the persona, with its answer."""
+    turns = (Turn("user", exercise.user), Turn("assistant", exercise.answer))
+    return build_messages(Conversation(get_persona(exercise.philosopher), turns), prefix="short")
+
+
+def mix(
+    dialogues: Iterable[Dialogue],
+    notes: Mapping[str, NoteFields],
+    exercises: Iterable[Exercise],
+    prose: Sequence[str],
+    *,
+    seed: int = 0,
+    no_hint_share: float = NO_HINT_SHARE,
+) -> Mixed:
+    """Return the rows to train on and those held out.
+
+    Held-out dialogues keep all their hints, so that losses of different seeds compare. Test exercises are left out.
+
+    Args:
+        dialogues: Ours.
+        notes: By id.
+        exercises: Ours, both splits.
+        prose: Slices for training.
+        seed: Of the hints that are left out and of the order.
+        no_hint_share: Of the training exchanges, how many go without their hint.
+
+    Raises:
+        CorpusError: An exchange names a note that does not exist.
+    """
+    chance = random.Random(seed)  # noqa: S311  a choice, not a secret
+    train: list[Row] = []
+    held_out: list[Row] = []
+    for dialogue in dialogues:
+        if is_held_out(dialogue.id):
+            rows, dropped = held_out, [False] * len(dialogue.exchanges)
+        else:
+            rows, dropped = train, [chance.random() < no_hint_share for _ in dialogue.exchanges]
+        rows.append({"messages": dialogue_messages(dialogue, notes, dropped), "group": dialogue.id, "kind": "dialogue"})
+    train += [
+        {"messages": exercise_messages(exercise), "group": exercise.id, "kind": "exercise"}
+        for exercise in exercises
+        if exercise.split == "train"
+    ]
+    train += [{"text": text, "group": f"prose-{number}", "kind": "prose"} for number, text in enumerate(prose, 1)]
+    chance.shuffle(train)
+    return Mixed(train, held_out)
+
+
+def prose_count(examples: int) -> int:
+    """Return how many slices make `PROSE_SHARE` of all examples."""
+    return round(examples * PROSE_SHARE / (1 - PROSE_SHARE))
+
+
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """Write a JSONL file under its final name last.
+
+    Raises:
+        CorpusError: The file exists.
+    """
+    if path.exists():
+        raise CorpusError(f"{path} exists and is never overwritten. Move it, pass another name, or --force.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    partial.rename(path)
