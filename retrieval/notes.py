@@ -19,7 +19,7 @@ from retrieval.french import search_tokens
 # `python -m retrieval calibrate`.
 CONTEXT_WEIGHT = 0.7  # of the philosopher's last question: a pupil's « oui » is about it
 STAY_BONUS = 3.0  # for the note of the turn before: a talk stays on one idea until the pupil's words name another
-MIN_SCORE = 2.0  # BM25; below, nothing is near enough
+MIN_SCORE = 2.0  # BM25; below, nothing is near enough, unless the pupil names a notion: « Qu'est-ce que le temps ? »
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,9 @@ class NoteIndex:
 
     def __init__(self, notes: Mapping[str, tuple[Note, ...]]) -> None:
         self.notes = notes
+        self._notions = {
+            stem for of_one in notes.values() for n in of_one for stem in search_tokens(" ".join(n.notions))
+        }
         self._indexes: dict[str, bm25s.BM25] = {}
         for key, of_one in notes.items():
             index = bm25s.BM25(k1=1.2, b=0.75)
@@ -141,4 +144,5 @@ class NoteIndex:
         scores = self.scores(philosopher, message, context)
         scores += [STAY_BONUS * (note.id == stay_on) for note in self.notes[philosopher]]
         best = int(np.argmax(scores))
-        return self.notes[philosopher][best] if scores[best] >= MIN_SCORE else None
+        named = not self._notions.isdisjoint(search_tokens(message))
+        return self.notes[philosopher][best] if scores[best] >= (0 if named else MIN_SCORE) else None

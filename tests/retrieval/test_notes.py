@@ -68,23 +68,26 @@ def note(name: str, keywords: str, idea: str = "Une idée.") -> Note:
     return Note(name, "Kant", "CRP", "B 1", ("raison",), tuple(keywords.split()), idea, "Une image.", "Quoi ?")
 
 
-def test_the_question_before_helps_a_short_answer() -> None:
-    index = NoteIndex(
-        {"kant": (note("a", "mensonge mentir ami"), note("b", "beau goût musique"), note("c", "paix guerre"))}
-    )
-    assert index.nearest("kant", "oui je crois") is None
-    found = index.nearest("kant", "oui je crois", "A-t-on le droit de mentir à un ami ?")
+@pytest.mark.parametrize("message", ["Qu'est-ce que le temps ?", "c'est quoi le devoir", "La justice ?"])
+def test_a_named_notion_always_gets_a_note(index: NoteIndex, message: str) -> None:
+    """Short questions of the programme score low: each of their words stands in many notes."""
+    assert index.nearest("kant", message) is not None
+
+
+def test_the_question_before_helps_a_short_answer(index: NoteIndex) -> None:
+    assert index.nearest("kant", "oui, bof") is None
+    found = index.nearest("kant", "oui, bof", "A-t-on le droit de mentir à un assassin ?")
     assert found
-    assert found.id == "a"
+    assert "ment" in found.id
 
 
-def test_a_talk_stays_on_its_note_until_another_is_clearly_nearer() -> None:
-    index = NoteIndex(
-        {"kant": (note("a", "mensonge mentir ami"), note("b", "beau goût musique"), note("c", "paix guerre"))}
-    )
-    stays = index.nearest("kant", "je ne comprends pas", stay_on="a")
-    leaves = index.nearest("kant", "et le beau, le goût, la musique, on en discute ?", stay_on="a")
-    assert (stays and stays.id, leaves and leaves.id) == ("a", "b")
+def test_a_talk_stays_on_its_note_until_another_is_clearly_nearer(index: NoteIndex) -> None:
+    stays = index.nearest("kant", "je ne comprends pas", stay_on="kant-marchand-honnete")
+    leaves = index.nearest("kant", "et dire que c'est beau, chacun ses goûts ?", stay_on="kant-marchand-honnete")
+    assert stays
+    assert stays.id == "kant-marchand-honnete"
+    assert leaves
+    assert "art" in leaves.notions
 
 
 @pytest.mark.parametrize(
