@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engines.base import Engine
-from engines.llama_cpp import LlamaCppEngine
+from engines.open import open_engine
 from engines.weights import fetch_from_hub
 from errors import ChatError, EngineError, SourceError, TierUnavailable
 from tiers.base import TierStatus
@@ -162,9 +162,13 @@ class ModelSupply:
 
     def _open(self, path: Path) -> None:
         self._say("preparing", "loading")
-        engine = LlamaCppEngine(
-            path, threads=self._choice.threads, n_ctx=self._choice.n_ctx, queue_size=self._choice.queue_size
-        )
+        options = {"threads": self._choice.threads, "n_ctx": self._choice.n_ctx, "queue_size": self._choice.queue_size}
+        try:
+            engine = open_engine(f"gguf:{path}", **options)
+        except (ImportError, OSError) as error:  # a host without the library, or with one built for another processor
+            raise TierUnavailable(
+                f"llama.cpp cannot be loaded ({error}); see README, « As a Space ».", code="engine_missing"
+            ) from error
         try:
             for prompt in self._system_prompts(engine.info.n_params):
                 asyncio.run(engine.warm(prompt))

@@ -67,7 +67,7 @@ async def test_a_second_turn_reads_only_what_is_new(real: FreeTier) -> None:
     assert done.usage.cached_tokens > done.usage.prompt_tokens / 3
 
 
-@pytest.mark.parametrize("fixture", ["truncated_gguf", "embedder_gguf", "vocabulary_gguf", "garbage_file"])
+@pytest.mark.parametrize("fixture", ["truncated_gguf", "embedder_gguf", "vocab_gguf", "garbage_gguf"])
 async def test_an_unfit_model_is_said_and_the_embedded_one_is_tried(
     fixture: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
