@@ -66,7 +66,8 @@ def invites(text: str) -> bool:
         r"reviens|reste|viens|avance|tente|relis|pars|allons|cherchons|voyons|reprenons|commençons|parlons|partons|"
         r"revenons|prenons|continuons|essayons"
     )
-    return re.search(rf"\b(?:{verbs})(?:-[a-z]+)*\b", last.lower()) is not None
+    asked = re.search(rf"(?<!je )(?<!tu )(?<!il )(?<!elle )(?<!on )\b(?:{verbs})(?:-[a-z]+)*\b", last.lower())
+    return asked is not None
 
 
 def is_mojibake(text: str) -> bool:
@@ -142,7 +143,8 @@ def check_dialogues(dialogues: Sequence[Dialogue], note_ids: set[str]) -> Iterat
             openings[dialogue.philosopher, opening_of(exchange.answer)].append(place)
     for (philosopher, opening), places in openings.items():
         if len(places) > OPENING_USES:
-            yield f"{places[-1]}: answer: « {opening} » opens {len(places)} answers of {philosopher}, at most {OPENING_USES}."
+            uses = f"{len(places)} answers of {philosopher}, at most {OPENING_USES}"
+            yield f"{places[-1]}: answer: « {opening} » opens {uses}; begin otherwise."
 
 
 def propositions(exercise: Exercise) -> str:
@@ -172,7 +174,8 @@ def check_exercises(exercises: Sequence[Exercise]) -> Iterator[str]:
             propositions(test), contents, scorer=fuzz.token_sort_ratio, score_cutoff=NEAR_EXERCISE
         )
         if near is not None:
-            yield f"{test.where}: split: the test item is {near[1]:.0f} % like {train[near[2]].id}, which is trained on."
+            trained = train[near[2]].id
+            yield f"{test.where}: split: the test item is {near[1]:.0f} % like {trained}, which is trained on."
         if (same := conclusions.get(plain(test.conclusion))) is not None:
             yield f"{test.where}: conclusion: the test item concludes as {same.id} does, which is trained on."
 

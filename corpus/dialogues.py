@@ -128,6 +128,8 @@ def _text(row: Mapping[str, Any], key: str, where: str) -> str:
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
         raise CorpusError(f"{where}: {key}: expected a text that is not empty, found {value!r}.")
+    if value != value.strip():  # an engine strips what it sends: training would see other tokens
+        raise CorpusError(f"{where}: {key}: expected no space at its ends; remove it.")
     return value
 
 

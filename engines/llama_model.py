@@ -1,0 +1,265 @@
+"""One llama.cpp model and its context, as a few safe calls. Knows the C library; knows no prompt, no queue, no asyncio.
+
+Everything that would make the C library end the process (rows out of range, too many rows, a missing row) is checked
+here before the call. The context belongs to one thread at a time; `encode` and `piece` may be called from any thread.
+"""
+
+import ctypes
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.base import SamplingParams
+from errors import EngineError, ModelUnfit
+
+# Both are read when the library is loaded. A dying process must not start a debugger. And threads that wait for each
+# other must sleep, not spin: with anything else running on the same two cores, spinning is ten times slower.
+os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import llama_cpp as lib
+
+logger = logging.getLogger(__name__)
+
+CGROUP = Path("/sys/fs/cgroup")
+N_BATCH = 512  # rows that one decode may hold
+NULL_TOKEN = -1
+_LEVELS = {2: logging.DEBUG, 3: logging.DEBUG, 4: logging.ERROR}  # ggml.h: info, warning, error
+
+
+@lib.llama_log_callback  # type: ignore[untyped-decorator, unused-ignore]
+def _on_log(level: int, text: bytes, _: Any) -> None:
+    if level in _LEVELS:
+        logger.log(_LEVELS[level], "%s", text.decode("utf-8", errors="replace").rstrip())
+
+
+def granted_cpus(cgroup: Path = CGROUP) -> int:
+    """Return how many threads the container may really run: its CPU quota, at most the CPUs it is bound to.
+
+    A container often sees all the cores of its machine; threads beyond the quota make every step several times slower.
+    """
+    limit = len(os.sched_getaffinity(0))
+    names = [("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")]  # cgroup v2, v1
+    for group in names:
+        files = [cgroup / name for name in group]
+        if all(file.is_file() for file in files):
+            quota, period = " ".join(file.read_text(encoding="ascii") for file in files).split()
+            if quota not in {"max", "-1"}:
+                limit = min(limit, int(quota) // int(period))
+            break
+    return max(limit, 1)
+
+
+class LlamaModel:
+    """A loaded model with one context of several sequences (unified KV, flash attention, f16).
+
+    Args:
+        path: A GGUF that `check_chat_model` has passed.
+        threads: Threads of one step.
+        n_cells: Tokens that all sequences hold together.
+        n_seq: Number of sequences.
+
+    Raises:
+        ModelUnfit: llama.cpp refuses the file.
+        EngineError: There is no memory for the context.
+    """
+
+    def __init__(self, path: Path, *, threads: int, n_cells: int, n_seq: int) -> None:
+        lib.llama_log_set(_on_log, ctypes.c_void_p())
+        lib.llama_backend_init()
+        self._lock = threading.Lock()  # text calls against close()
+        self._ctx: Any = None
+        model_params = lib.llama_model_default_params()
+        model_params.load_mode = lib.LLAMA_LOAD_MODE_MMAP
+        self._model: Any = lib.llama_model_load_from_file(os.fsencode(path), model_params)
+        if not self._model:
+            raise ModelUnfit(f"llama.cpp cannot load {path.name}; the log says why. Fetch it again, or take another.")
+        params = lib.llama_context_default_params()
+        params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = n_cells, N_BATCH, N_BATCH, n_seq
+        params.kv_unified, params.swa_full = True, True  # sharing without copies; exact rewinds with a sliding window
+        params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        params.n_threads = params.n_threads_batch = threads
+        self._ctx = lib.llama_init_from_model(self._model, params)
+        if not self._ctx:
+            lib.llama_model_free(self._model)
+            raise EngineError(f"No context of {n_cells} tokens for {path.name}; lower BAF_CONTEXT_TOKENS.")
+        self._memory = lib.llama_get_memory(self._ctx)
+        self._vocab = lib.llama_model_get_vocab(self._model)
+        self.n_vocab: int = lib.llama_vocab_n_tokens(self._vocab)
+        self.n_ctx_train: int = lib.llama_model_n_ctx_train(self._model)
+        self.n_params: int = lib.llama_model_n_params(self._model)
+        self._rows = _Rows(N_BATCH)
+        # Kept here, as the library may not be asked about them in one thread while another closes the model.
+        bos = lib.llama_vocab_bos(self._vocab)
+        self.bos: int | None = None if bos == NULL_TOKEN else bos
+        self.eos: int = lib.llama_vocab_eos(self._vocab)
+        self._silent = {
+            token
+            for token in range(self.n_vocab)
+            if self._attribute(token) & lib.LLAMA_TOKEN_ATTR_CONTROL or lib.llama_vocab_is_eog(self._vocab, token)
+        }
+        self.adds_space = b"".join(map(self.piece, self.encode("a"))).startswith(b" ")
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Ids of a text; control pieces written in it are found only when `special` is set."""
+        raw = text.encode("utf-8", errors="replace")
+        out = (lib.llama_token * (len(raw) + 8))()
+        with self._lock:
+            if not self._model:
+                raise EngineError("The engine is closed.")
+            count = lib.llama_tokenize(self._vocab, raw, len(raw), out, len(out), False, special)
+        return list(out[:count])
+
+    def control(self, piece: str) -> int | None:
+        """See `engines.prompt.Vocabulary`. A user-defined piece asked for here is a control piece from then on."""
+        ids = self.encode(piece, special=True)
+        if len(ids) != 1 or not self._attribute(ids[0]) & (
+            lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
+        ):
+            return None
+        self._silent.add(ids[0])
+        return ids[0]
+
+    def is_control(self, token: int) -> bool:
+        """See `engines.prompt.Vocabulary`."""
+        return token in self._silent
+
+    def piece(self, token: int) -> bytes:
+        """Bytes of a piece, perhaps a part of a character; none for a control piece."""
+        buffer = ctypes.create_string_buffer(64)
+        with self._lock:
+            if not self._model:
+                raise EngineError("The engine is closed.")
+            count = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
+            if count < 0:  # the length that it needs
+                buffer = ctypes.create_string_buffer(-count)
+                count = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
+        return buffer.raw[: max(count, 0)]
+
+    def decode(self, tokens: Sequence[int], position: int, sequence: int) -> int:
+        """Read tokens into a sequence, at most `N_BATCH`, and return the row to sample the next one from.
+
+        Raises:
+            EngineError: Rows out of range, no free cell, or a failed step. What the sequences hold is then uncertain.
+        """
+        if not 0 < len(tokens) <= N_BATCH or min(tokens) < 0 or max(tokens) >= self.n_vocab:
+            raise EngineError(f"{len(tokens)} rows or their ids are out of range; nothing was decoded.")
+        code = lib.llama_decode(self._ctx, self._rows.fill(tokens, position, sequence))
+        if code != 0:
+            raise EngineError(f"llama_decode returned {code} at position {position} of sequence {sequence}.")
+        return len(tokens) - 1
+
+    def sample(self, sampler: "Sampler", row: int, *, speak: bool) -> int:
+        """Return the next token of the row that `decode` named; with `speak`, one that can become text."""
+        if speak:
+            logits = np.ctypeslib.as_array(lib.llama_get_logits_ith(self._ctx, row), (self.n_vocab,))
+            logits[list(self._silent)] = -np.inf
+        token: int = lib.llama_sampler_sample(sampler.chain, self._ctx, row)
+        return token
+
+    def rewind(self, sequence: int, length: int) -> bool:
+        """Keep the first `length` tokens of a sequence. False: that cannot be done exactly, and it is empty now."""
+        if length > 0:
+            removed = lib.llama_memory_seq_rm(self._memory, sequence, length, -1)
+            # A sequence whose first cells are gone (window, recurrent state) would go on with wrong logits, silently.
+            whole = lib.llama_memory_seq_pos_min(self._memory, sequence) <= 0
+            if removed and whole and lib.llama_memory_seq_pos_max(self._memory, sequence) == length - 1:
+                return True
+        lib.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        return length == 0
+
+    def share(self, source: int, target: int) -> None:
+        """Make `target` hold what `source` holds, without copying a cell."""
+        lib.llama_memory_seq_rm(self._memory, target, -1, -1)
+        lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+
+    def clear(self) -> None:
+        """Empty all sequences."""
+        lib.llama_memory_clear(self._memory, True)
+
+    def close(self) -> None:
+        """Free the memory; a second call does nothing."""
+        with self._lock:
+            if self._model:
+                lib.llama_free(self._ctx)
+                lib.llama_model_free(self._model)
+            self._model = self._ctx = None
+
+    def _attribute(self, token: int) -> int:
+        attribute: int = lib.llama_vocab_get_attr(self._vocab, token)
+        return attribute
+
+
+class Sampler:
+    """A chain of llama.cpp samplers for one answer: penalties, top_k, top_p, temperature, draw.
+
+    The penalties look at the answer's own tokens, not at the prompt's: the words of a doctrine given there may come
+    back.
+
+    Args:
+        params: How to sample.
+        seed: 32 bits.
+        n_vocab: Size of the vocabulary.
+    """
+
+    def __init__(self, params: SamplingParams, seed: int, n_vocab: int) -> None:
+        parts = []
+        if params.repeat_penalty != 1 and params.repeat_last_n:
+            parts.append(lib.llama_sampler_init_penalties(n_vocab, params.repeat_last_n, params.repeat_penalty, 0, 0))
+        if params.temperature <= 0:
+            parts.append(lib.llama_sampler_init_greedy())
+        else:
+            # top_k before top_p: top_p alone sorts the whole vocabulary, a hundred times slower.
+            parts += [
+                lib.llama_sampler_init_top_k(params.top_k),
+                lib.llama_sampler_init_top_p(params.top_p, 1),
+                lib.llama_sampler_init_temp(params.temperature),
+                lib.llama_sampler_init_dist(seed),
+            ]
+        self.chain: Any = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        for part in parts:
+            lib.llama_sampler_chain_add(self.chain, part)
+
+    def close(self) -> None:
+        """Free the chain and its parts."""
+        lib.llama_sampler_free(self.chain)
+
+
+class _Rows:
+    """A batch over numpy memory, filled without a Python loop; its last row gives logits. Ours to free."""
+
+    def __init__(self, capacity: int) -> None:
+        self._token, self._position, self._sequence = (np.zeros(capacity, np.int32) for _ in range(3))
+        self._one, self._wanted = np.ones(capacity, np.int32), np.zeros(capacity, np.int8)
+        pointer = ctypes.POINTER(ctypes.c_int32)
+        first: int = self._sequence.ctypes.data
+        self._ids = (pointer * capacity)(*(ctypes.cast(first + 4 * i, pointer) for i in range(capacity)))
+        self._batch = lib.llama_batch(
+            0,
+            _int32(self._token),
+            None,
+            _int32(self._position),
+            _int32(self._one),
+            ctypes.cast(self._ids, ctypes.POINTER(pointer)),
+            self._wanted.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def fill(self, tokens: Sequence[int], position: int, sequence: int) -> Any:
+        count = len(tokens)
+        self._token[:count] = tokens
+        self._position[:count] = range(position, position + count)
+        self._sequence[:count] = sequence
+        self._wanted[:count] = 0
+        self._wanted[count - 1] = 1
+        self._batch.n_tokens = count
+        return self._batch
+
+
+def _int32(array: npt.NDArray[np.int32]) -> Any:
+    return array.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))

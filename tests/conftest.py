@@ -1,0 +1,182 @@
+"""Small real models for every room: a two-layer llama that llama.cpp loads in milliseconds, and files that are none."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from engines.llama_cpp import LlamaCppEngine
+
+WIDTH, HEADS, KV_HEADS, FEED, LAYERS = 64, 4, 2, 128, 2
+SPECIALS = ("<unk>", "<s>", "</s>", "[INST]", "[/INST]")
+WORDS = ("la", "le", "les", "de", "des", "un", "une", "est", "et", "que", "qui", "je", "tu", "nous", "cause", "joie",
+         "libre", "raison", "désir", "temps", "durée", "loi", "pense", "veut", "peut", "comme", "sans")  # fmt: skip
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZàâçéèêëîïôùûœ0123456789.,;:!?'’«»()[]<>/-_"
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST]{{ m.content }}[/INST]"
+    "{% elif m.role == 'assistant' %}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+
+
+def _vocabulary(inst_is_control: bool) -> tuple[list[str], list[float], list[int]]:
+    """Pieces of a SentencePiece vocabulary, each word reachable by merging from its letters."""
+    specials = SPECIALS if inst_is_control else SPECIALS[:3]
+    types = [gguf.TokenType.UNKNOWN] + [gguf.TokenType.CONTROL] * (len(specials) - 1)
+    pieces = list(specials) + [f"<0x{byte:02X}>" for byte in range(256)]
+    types += [gguf.TokenType.BYTE] * 256
+    plain = dict.fromkeys("▁" + LETTERS)
+    for word in WORDS:
+        plain |= dict.fromkeys(f"▁{word}"[:end] for end in range(2, len(word) + 2))
+    pieces += plain
+    types += [gguf.TokenType.NORMAL] * len(plain)
+    # Longer pieces are merged first; single characters come last.
+    scores = [0.0 if kind != gguf.TokenType.NORMAL else len(p) - 100.0 for p, kind in zip(pieces, types, strict=True)]
+    return pieces, scores, [int(kind) for kind in types]
+
+
+def _weights(pieces: list[str], eos_bias: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Random weights whose first dimension is the same for every token, so that it acts as a bias on each piece."""
+
+    def small(*shape: int) -> np.ndarray:
+        return rng.normal(0, 0.15, shape).astype(np.float32)
+
+    tensors = {"token_embd.weight": rng.normal(0, 1, (len(pieces), WIDTH)).astype(np.float32)}
+    tensors["token_embd.weight"][:, 0] = 8.0
+    bias = np.where([p.lstrip("▁") in WORDS for p in pieces], 0.6, -1.0)
+    bias[[p in {".", "!", "?"} for p in pieces]] = 1.4
+    bias[[p.startswith("<0x") or p in SPECIALS for p in pieces]] = -30.0
+    bias[pieces.index("</s>")] = eos_bias
+    tensors["output.weight"] = rng.normal(0, 0.25, (len(pieces), WIDTH)).astype(np.float32)
+    tensors["output.weight"][:, 0] = bias
+    tensors["output_norm.weight"] = np.ones(WIDTH, np.float32)
+    for i in range(LAYERS):
+        shapes = {"attn_q": (WIDTH, WIDTH), "attn_k": (WIDTH * KV_HEADS // HEADS, WIDTH),
+                  "attn_v": (WIDTH * KV_HEADS // HEADS, WIDTH), "attn_output": (WIDTH, WIDTH),
+                  "ffn_gate": (FEED, WIDTH), "ffn_up": (FEED, WIDTH), "ffn_down": (WIDTH, FEED)}  # fmt: skip
+        tensors |= {f"blk.{i}.{name}.weight": small(*shape) for name, shape in shapes.items()}
+        for name in ("attn_output", "ffn_down"):
+            tensors[f"blk.{i}.{name}.weight"][0] = 0  # no layer writes into the first dimension
+        tensors |= {f"blk.{i}.{name}.weight": np.ones(WIDTH, np.float32) for name in ("attn_norm", "ffn_norm")}
+    return tensors
+
+
+def write_tiny_llama(
+    path: Path,
+    *,
+    eos_bias: float = -30.0,
+    inst_is_control: bool = True,
+    add_space_prefix: bool = True,
+    tensors: bool = True,
+    n_ctx: int = 8192,
+) -> Path:
+    """Write a two-layer Mistral-shaped model with random weights that says French words.
+
+    Args:
+        path: Where.
+        eos_bias: How likely an answer ends by itself: -30 never does, 2 soon does.
+        inst_is_control: Whether `[INST]` is one control piece (v0.3) or plain text (V1).
+        add_space_prefix: Whether a text gains a space, as Mistral's do.
+        tensors: False writes the vocabulary alone.
+        n_ctx: Context length that it announces.
+    """
+    pieces, scores, types = _vocabulary(inst_is_control)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name("tiny")
+    writer.add_context_length(n_ctx)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(FEED)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KV_HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(WIDTH // HEADS)
+    writer.add_vocab_size(len(pieces))
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(pieces)
+    writer.add_token_scores(scores)
+    writer.add_token_types(types)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_add_space_prefix(add_space_prefix)
+    writer.add_chat_template(TEMPLATE)
+    if tensors:
+        for name, tensor in _weights(pieces, eos_bias, np.random.default_rng(7)).items():
+            writer.add_tensor(name, tensor)
+    _write(writer)
+    return path
+
+
+def _write(writer: gguf.GGUFWriter) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def make_gguf(models: Path) -> Callable[..., Path]:
+    """`write_tiny_llama` into a folder of the session: `make_gguf("name.gguf", eos_bias=0.0)`."""
+
+    def make(name: str, **changes: object) -> Path:
+        return write_tiny_llama(models / name, **changes)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf(make_gguf: Callable[..., Path]) -> Path:
+    """A chat model with random weights that says French words until its tokens are spent."""
+    return make_gguf("tiny.gguf")
+
+
+@pytest.fixture(scope="session")
+def vocab_gguf(make_gguf: Callable[..., Path]) -> Path:
+    """A vocabulary without a model."""
+    return make_gguf("vocab.gguf", tensors=False)
+
+
+@pytest.fixture(scope="session")
+def embedder_gguf(models: Path) -> Path:
+    """A model that turns a text into a vector."""
+    path = models / "embedder.gguf"
+    writer = gguf.GGUFWriter(path, "bert")
+    writer.add_context_length(512)
+    writer.add_pooling_type(gguf.PoolingType.MEAN)
+    writer.add_tokenizer_model("bert")
+    writer.add_token_list(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
+    writer.add_tensor("token_embd.weight", np.zeros((4, 32), np.float32))
+    _write(writer)
+    return path
+
+
+@pytest.fixture(scope="session")
+def truncated_gguf(tiny_gguf: Path, models: Path) -> Path:
+    """The first three quarters of a model."""
+    path = models / "truncated.gguf"
+    data = tiny_gguf.read_bytes()
+    path.write_bytes(data[: len(data) * 3 // 4])
+    return path
+
+
+@pytest.fixture(scope="session")
+def garbage_gguf(models: Path) -> Path:
+    """Bytes that are no model."""
+    path = models / "garbage.gguf"
+    path.write_bytes(bytes(range(256)) * 64)
+    return path
+
+
+@pytest.fixture
+def tiny_engine(tiny_gguf: Path) -> Iterator[LlamaCppEngine]:
+    """The real engine on the tiny model."""
+    engine = LlamaCppEngine(tiny_gguf, threads=1, n_ctx=1024)
+    yield engine
+    engine.close()

@@ -1,0 +1,186 @@
+"""Every fault that can be planted is found, with its place; what is right passes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpus.check import check_all, invites, is_mojibake, opening_of, words
+from errors import CorpusError
+
+ROOT = Path(__file__).parents[2]
+ANSWER = (
+    "Regarde la faim qui te mène au frigo avant toute décision. Tu la sens bien, mais tu ne vois pas ce qui l'a fait "
+    "naître. Qu'est-ce qui, en toi, a vraiment choisi ?"
+)
+NOTE = {
+    "id": "spinoza-envie",
+    "idea": "On se croit libre parce qu'on ignore les causes de ses envies.",
+    "image": "Une pierre lancée croirait voler par choix.",
+    "question": "Peux-tu citer un choix sans cause ?",
+}
+EXCHANGE = {"pupil": "bof, je fais ce que je veux", "stance": "résistance", "note": "spinoza-envie", "answer": ANSWER}
+DIALOGUE = {
+    "id": "spinoza-001",
+    "philosopher": "spinoza",
+    "notion": "liberté",
+    "opening": "La liberté est-elle une illusion ?",
+    "exchanges": [EXCHANGE],
+}
+
+
+def exercise(number: int, split: str, user: str, conclusion: str) -> dict[str, Any]:
+    return {
+        "id": f"ex-mp-{number:03}", "philosopher": "spinoza", "scheme": "MP", "notion": "liberté",
+        "register": "courant", "difficulty": 1, "form": "exercise", "conclusion": conclusion, "split": split,
+        "messages": [
+            {"role": "system", "content": ""},
+            {"role": "user", "content": user},
+            {"role": "assistant", "content": f"Donc {conclusion}"},
+        ],
+    }  # fmt: skip
+
+
+EXERCISES = [
+    exercise(1, "train", "Modus ponens : si Karim dort bien, il est gai. Or Karim dort bien.", "Karim est gai."),
+    exercise(
+        2, "test", "Complète : si la loi protège, on la suit volontiers. Or cette loi protège.", "On suit cette loi."
+    ),
+]
+QUESTIONS = [{"id": "spinoza-q01", "philosopher": "spinoza", "notion": "liberté", "question": "Ai-je choisi ma vie ?"}]
+
+
+def write(path: Path, rows: list[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write(tmp_path / "notes" / "spinoza.jsonl", [NOTE])
+    write(tmp_path / "dialogues" / "spinoza.jsonl", [DIALOGUE])
+    write(tmp_path / "schemes_levelA_base.jsonl", EXERCISES)
+    write(tmp_path / "eval" / "questions.jsonl", QUESTIONS)
+    return tmp_path
+
+
+def test_right_data_has_no_fault(data: Path) -> None:
+    report = check_all(data)
+    assert report.faults == []
+    assert report.counts == {"notes": 1, "dialogues": 1, "exchanges": 1, "exercises": 2}
+
+
+def test_our_own_data_can_be_read() -> None:
+    """Whether it is without fault is for `python -m corpus check`; here, that it is what the readers expect."""
+    report = check_all(ROOT / "data")
+    assert [fault for fault in report.faults if "expected" in fault and "answer" not in fault] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"philosopher": "platon"}, "spinoza.jsonl:1: philosopher is 'platon'"),
+        ({"notion": "liberte"}, "spinoza.jsonl:1: notion is 'liberte'"),
+        ({"opening": ""}, "spinoza.jsonl:1: opening: expected a text"),
+        ({"title": "x"}, "spinoza.jsonl:1: unknown key 'title'"),
+        ({"exchanges": []}, "spinoza.jsonl:1: exchanges: expected a list of one to four"),
+        ({"exchanges": [EXCHANGE] * 5}, "spinoza.jsonl:1: exchanges: expected a list of one to four"),
+        ({"exchanges": ["a"]}, "spinoza.jsonl:1: exchanges: expected a list of one to four"),
+        ({"opening": "Ai je choisi ma vie ?"}, "spinoza.jsonl:1: opening: 100 % like spinoza-q01"),
+    ],
+)
+def test_planted_in_a_dialogue(data: Path, change: dict[str, Any], expected: str) -> None:
+    write(data / "dialogues" / "spinoza.jsonl", [{**DIALOGUE, **change}])
+    assert [fault for fault in check_all(data).faults if fault.startswith(expected)] != []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"stance": "fâché"}, "stance is 'fâché'"),
+        ({"note": "spinoza-rien"}, "note: 'spinoza-rien' is not in data/notes"),
+        ({"answer": "Oui. Et toi ?"}, "answer: 3 words"),
+        ({"answer": ANSWER + " Bien sûr que non."}, "answer: ends on no question"),
+        ({"answer": ANSWER.replace("faim", "faÃ®m")}, "answer: mojibake"),
+        ({"pupil": "ai-je choisi ma vie"}, "pupil: 100 % like spinoza-q01"),
+        ({"answer": " ".join(["mot"] * 30) + " ?"}, "answer: a sentence of 30 words"),
+        ({"pupil": None}, "pupil: expected a text"),
+        ({"pupil": "ok "}, "pupil: expected no space at its ends"),
+        ({"colour": "red"}, "unknown key 'colour'"),
+    ],
+)
+def test_planted_in_an_exchange(data: Path, change: dict[str, Any], expected: str) -> None:
+    write(data / "dialogues" / "spinoza.jsonl", [{**DIALOGUE, "exchanges": [{**EXCHANGE, **change}]}])
+    found = [fault for fault in check_all(data).faults if fault.startswith(f"spinoza.jsonl:1: exchange 1: {expected}")]
+    assert len(found) == 1
+
+
+def test_planted_repetitions(data: Path) -> None:
+    write(data / "dialogues" / "spinoza.jsonl", [DIALOGUE, {**DIALOGUE, "exchanges": [EXCHANGE] * 4}])
+    faults = check_all(data).faults
+    assert any(fault.startswith("dialogue spinoza-001: id: stands 2 times") for fault in faults)
+    assert any("« regarde la faim » opens 5 answers of spinoza, at most 3" in fault for fault in faults)
+
+
+def test_planted_in_notes(data: Path) -> None:
+    long = {**NOTE, "idea": " ".join(["mot"] * 40), "question": "PensÃ©e ?"}
+    write(data / "notes" / "spinoza.jsonl", [NOTE, long, {"id": "x"}])
+    faults = check_all(data).faults
+    assert [fault.split(":")[0] for fault in faults] == ["spinoza.jsonl", *["note spinoza-envie"] * 3]
+    assert "idea: expected a text" in faults[0]
+
+
+SEEN = EXERCISES[0]["messages"][1]["content"]
+UNLIKE = "Tout autre chose, sans rapport aucun."
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (exercise(3, "test", SEEN, "Autre."), "split: the test item is 100 % like ex-mp-001"),
+        (exercise(3, "test", UNLIKE, "Karim est gai !"), "conclusion: the test item concludes as ex-mp-001"),
+        ({**EXERCISES[0], "id": "ex-x", "split": "dev"}, "split is 'dev'"),
+        ({**EXERCISES[0], "id": "ex-x", "messages": []}, "messages: expected system"),
+        ({**EXERCISES[0], "id": "ex-x", "conclusion": "PensÃ©e."}, "conclusion: mojibake"),
+    ],
+)
+def test_planted_in_exercises(data: Path, row: dict[str, Any], expected: str) -> None:
+    write(data / "schemes_levelA_base.jsonl", [*EXERCISES, row])
+    faults = check_all(data).faults
+    assert [fault[len("schemes_levelA_base.jsonl:3: ") :][: len(expected)] for fault in faults] == [expected]
+
+
+def test_no_json_and_no_folder(data: Path, tmp_path: Path) -> None:
+    (data / "dialogues" / "kant.jsonl").write_text("{\n[1]\n", encoding="utf-8")
+    assert check_all(data).faults[0].startswith("kant.jsonl:1: no JSON")
+    with pytest.raises(CorpusError, match="No folder"):
+        check_all(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("text", "invited"),
+    [
+        ("Pourquoi ?", True), ("Dis-moi « pourquoi ? »", True), ("Cherche un exemple.", True), ("Je pars.", False),
+        ("Commençons par une phrase.", True), ("Tu as raison.", False),
+    ],
+)  # fmt: skip
+def test_invitations(text: str, invited: bool) -> None:
+    assert invites(text) is invited
+
+
+def test_small_readings() -> None:
+    assert words("Est-ce vrai ? Oui !") == ["Est-ce", "vrai", "Oui"]
+    assert opening_of("« Tu crois, dis-tu, cela »") == "tu crois dis"
+    assert not is_mojibake("L'élève dit : « ça œuvre » — n'est-ce pas ?")
+    assert is_mojibake("entraÃ®ne")
+
+
+def test_the_command_line(data: Path) -> None:
+    write(data / "dialogues" / "spinoza.jsonl", [{**DIALOGUE, "notion": "x"}])
+    command = [sys.executable, "-m", "corpus", "check", str(data), "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["faults"][0].startswith("spinoza.jsonl:1: notion is 'x'")

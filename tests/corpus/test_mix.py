@@ -1,0 +1,147 @@
+"""What training reads is, byte for byte, what the page sends."""
+
+import json
+import lzma
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from corpus.dialogues import Dialogue, Exchange, Exercise, NoteFields
+from corpus.mix import dialogue_messages, exercise_messages, is_held_out, mix, prose_count, write_rows
+from corpus.prose import draw_slices, read_french
+from dialogue.conversation import Conversation, Turn
+from dialogue.prompt import Hint, build_messages
+from errors import CorpusError
+from personas import PERSONAS
+
+ROOT = Path(__file__).parents[2]
+NOTES = {"n1": NoteFields("n1", "L'idée.", "L'image.", "La question ?")}
+TWO = (
+    Exchange("ok", "accord", "n1", "Bien. Et après ?"),
+    Exchange("je sais pas", "confusion", None, "Prends ton temps. Que vois-tu ?"),
+)
+
+
+def dialogue(number: int = 1, opening: str | None = "Es-tu libre ?") -> Dialogue:
+    return Dialogue(f"kant-{number:03}", "kant", "liberté", opening, TWO, f"kant.jsonl:{number}")
+
+
+def exercise(split: str) -> Exercise:
+    return Exercise("ex-1", "kant", "MP", "exercise", "B.", split, "Si A, B. Or A.", "Donc B.", "e:1")  # type: ignore[arg-type]
+
+
+def test_a_rendered_dialogue_literally() -> None:
+    system = PERSONAS["kant"].short_prompt
+    assert dialogue_messages(dialogue(), NOTES) == [
+        {"role": "system", "content": system},
+        {
+            "role": "user",
+            "content": "Question posée : Es-tu libre ?\n\n"
+            "Idée : L'idée.\nImage : L'image.\nQuestion : La question ?\n\nok",
+        },
+        {"role": "assistant", "content": "Bien. Et après ?"},
+        {"role": "user", "content": "je sais pas"},
+        {"role": "assistant", "content": "Prends ton temps. Que vois-tu ?"},
+    ]
+    assert dialogue_messages(dialogue(), NOTES, [True])[1]["content"] == "Question posée : Es-tu libre ?\n\nok"
+
+
+def test_training_begins_with_what_the_page_sent() -> None:
+    """At each turn of use, the prompt is the beginning of the training example."""
+    whole = dialogue_messages(dialogue(), NOTES)
+    turns: list[Turn] = [Turn("assistant", "Es-tu libre ?")]
+    hints: list[Hint | None] = []
+    for number, exchange in enumerate(TWO):
+        turns.append(Turn("user", exchange.pupil))
+        hints.append(Hint("L'idée.", "L'image.", "La question ?") if exchange.note else None)
+        sent = build_messages(Conversation(PERSONAS["kant"], tuple(turns)), hints, prefix="short")
+        assert sent == whole[: 2 * number + 2]
+        turns.append(Turn("assistant", exchange.answer))
+
+
+def test_an_unknown_note_is_named() -> None:
+    with pytest.raises(CorpusError, match=r"kant\.jsonl:1: exchange 1: note 'n1'"):
+        dialogue_messages(dialogue(), {})
+
+
+def test_exercises_are_asked_of_the_persona() -> None:
+    assert [message["role"] for message in exercise_messages(exercise("train"))] == ["system", "user", "assistant"]
+    assert exercise_messages(exercise("train"))[0]["content"] == PERSONAS["kant"].short_prompt
+
+
+def test_the_split_is_by_dialogue_and_stable() -> None:
+    many = [dialogue(number) for number in range(1, 401)]
+    mixed = mix(many, NOTES, [exercise("train"), exercise("test")], ["De la prose."], seed=1)
+    held_out = {row["group"] for row in mixed.held_out}
+    assert held_out == {one.id for one in many if is_held_out(one.id)}
+    assert 20 <= len(held_out) <= 60
+    assert held_out.isdisjoint(row["group"] for row in mixed.train)
+    kinds = [row["kind"] for row in mixed.train]
+    assert (kinds.count("exercise"), kinds.count("prose"), kinds.count("dialogue")) == (1, 1, 400 - len(held_out))
+    hinted = [row for row in mixed.train if row["kind"] == "dialogue" and "Idée : " in row["messages"][1]["content"]]
+    assert 0.85 <= len(hinted) / kinds.count("dialogue") <= 0.95
+    assert all("Idée : " in row["messages"][1]["content"] for row in mixed.held_out)
+    again = mix(many, NOTES, [exercise("train"), exercise("test")], ["De la prose."], seed=1)
+    assert again == mixed
+    other = mix(many, NOTES, [], [], seed=2)
+    assert other.held_out == mixed.held_out
+    assert other.train != mixed.train
+
+
+def test_prose_is_a_share_of_all() -> None:
+    assert prose_count(85) == 15
+
+
+@pytest.fixture
+def corpora(tmp_path: Path) -> Path:
+    folder = tmp_path / "corpora" / "french"
+    folder.mkdir(parents=True)
+    for name in "ab":
+        text = " ".join(f"Voici la phrase numÃ©ro {n} du livre {name}, assez longue pour compter." for n in range(3000))
+        with lzma.open(folder / f"{name}.txt.xz", "wt", encoding="utf-8") as file:
+            file.write(text)
+    return folder.parent
+
+
+def test_slices_are_whole_repaired_and_apart(corpora: Path) -> None:
+    texts = read_french(corpora)
+    train, held_out = draw_slices(texts, 40, 0), draw_slices(texts, 4, 0, held_out=True)
+    assert len(set(train)) == 40
+    assert all(text.startswith("Voici") and text.endswith(".") and "numéro" in text for text in train)
+    assert all(240 < len(text) <= 480 for text in train)
+    assert draw_slices(texts, 40, 0) == train
+    assert draw_slices(texts, 40, 1) != train
+    sentences = {sentence for text in train for sentence in text.split(". ")}
+    assert sentences.isdisjoint(sentence for text in held_out for sentence in text.split(". "))
+
+
+def test_too_little_or_damaged_prose(corpora: Path, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="slices of prose found"):
+        draw_slices({"a": "Trop court. Vraiment."}, 3, 0)
+    with pytest.raises(CorpusError, match="No french"):
+        read_french(tmp_path)
+    path = corpora / "french" / "a.txt.xz"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(CorpusError, match="is damaged"):
+        read_french(corpora)
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    write_rows([{"text": "é"}], tmp_path / "new" / "a.jsonl")
+    assert (tmp_path / "new" / "a.jsonl").read_text(encoding="utf-8") == '{"text": "é"}\n'
+    with pytest.raises(CorpusError, match="never overwritten"):
+        write_rows([], tmp_path / "new" / "a.jsonl")
+
+
+def test_the_command_line_on_our_own_data(tmp_path: Path) -> None:
+    out = tmp_path / "demo.jsonl"
+    command = [sys.executable, "-m", "corpus", "mix", "--out", str(out), "--prose", "0", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    counts = json.loads(done.stdout)["counts"]
+    assert len(out.read_text(encoding="utf-8").splitlines()) == counts["dialogue"] + counts["exercise"]
+    assert (tmp_path / "demo.eval.jsonl").is_file()
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert again.stderr.count("\n") == 1

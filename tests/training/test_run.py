@@ -1,0 +1,125 @@
+"""Runs on a two-layer model: what is left, what is refused, what a stopped run becomes."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from errors import TrainingError
+from training.recipe import Recipe
+from training.run import find_checkpoint, run
+
+# PEFT 0.21 still reads a name that transformers 5 renamed.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6:FutureWarning")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def test_a_run_leaves_adapter_summary_and_curve(recipe: Recipe) -> None:
+    steps: list[int] = []
+    trained = run(recipe, on_step=steps.append)
+    assert steps == [1, 2, 3, 4, 5, 6]
+    weights = load_file(trained.adapter / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
+    assert len(weights) == 2 * 2 * 7  # A and B of seven projections in two layers
+    assert any(bool(tensor.abs().max() > 0) for name, tensor in weights.items() if "lora_B" in name)
+    config = json.loads((trained.adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["r"], config["lora_alpha"], config["base_model_name_or_path"]) == (32, 64, "tiny-base")
+    assert sorted(path.name for path in trained.adapter.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    summary = json.loads((recipe.output_dir / "training_summary.json").read_text(encoding="utf-8"))
+    assert summary == json.loads(json.dumps(trained.summary))
+    assert [row["step"] for row in summary["eval"]] == [3, 6]
+    assert summary["best_eval_loss"] == min(row["loss"] for row in summary["eval"])
+    assert summary["data"]["train"]["kinds"] == {"dialogue": 4, "exercise": 2, "prose": 2}
+    assert summary["tokens_seen"] == 2 * summary["data"]["train"]["tokens"]
+    assert summary["smoke"] is False
+    assert 0 < summary["trainable_share"] < 1
+    assert summary["train"][-1]["loss"] < summary["train"][0]["loss"]
+    assert (recipe.output_dir / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_limits_are_recorded(recipe: Recipe) -> None:
+    summary = run(recipe.model_copy(update={"max_steps": 2, "train_limit": 4, "val_limit": 1})).summary
+    assert summary["smoke"] is True
+    assert summary["limits"] == {"max_steps": 2, "train_limit": 4, "val_limit": 1}
+    assert (summary["steps"], summary["data"]["train"]["examples"], summary["data"]["eval"]["examples"]) == (2, 4, 1)
+
+
+def test_a_stopped_run_resumes_to_the_same_end(recipe: Recipe, tmp_path: Path) -> None:
+    whole = run(recipe.model_copy(update={"output_dir": tmp_path / "whole"}))
+
+    def interrupt(step: int) -> None:
+        if step == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(TrainingError, match="Stopped at step 4 and saved"):
+        run(recipe, on_step=interrupt)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert not (recipe.output_dir / "training_summary.json").exists()
+    resumed = run(recipe, resume="last")
+    assert [row["step"] for row in resumed.summary["train"]] == [1, 2, 3, 4, 5, 6]
+    for name in ("train", "eval"):
+        expected = [row["loss"] for row in whole.summary[name]]
+        assert [row["loss"] for row in resumed.summary[name]] == pytest.approx(expected, rel=1e-4)
+    one, other = (load_file(t.adapter / "adapter_model.safetensors") for t in (whole, resumed))
+    assert all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
+    assert resumed.summary["tokens_per_s"] is None  # the steps before the stop were not timed in this session
+
+
+def test_what_may_not_be_resumed(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="No checkpoint in"):
+        find_checkpoint(recipe, "last")
+    run(recipe)
+    with pytest.raises(TrainingError, match="exists and is never overwritten"):
+        find_checkpoint(recipe, None)
+    with pytest.raises(TrainingError, match="is no checkpoint"):
+        find_checkpoint(recipe, str(tmp_path))
+    with pytest.raises(TrainingError, match="another one: learning_rate changed"):
+        find_checkpoint(recipe.model_copy(update={"learning_rate": 1e-4}), "last")
+    recipe.train_file.write_text(recipe.train_file.read_text(encoding="utf-8") + '{"text": "a"}\n', encoding="utf-8")
+    with pytest.raises(TrainingError, match="train_sha256 changed"):
+        find_checkpoint(recipe, "last")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"base_model": Path("nowhere")}, "no config.json"),
+        ({"lora": {"target_modules": ("no_proj",)}}, "does not fit tiny-base"),
+        ({"train_file": Path("nowhere")}, "cannot be read"),
+    ],
+)
+def test_a_run_that_cannot_start_leaves_nothing(recipe: Recipe, change: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(TrainingError, match=complaint):
+        run(Recipe.model_validate({**recipe.model_dump(), **change}))
+    assert not recipe.output_dir.exists()
+
+
+def test_a_diverged_run_says_so(recipe: Recipe) -> None:
+    with pytest.raises(TrainingError, match="not finite"):
+        run(recipe.model_copy(update={"learning_rate": 0.99, "max_grad_norm": 1e30, "weight_decay": 1e30}))
+
+
+def test_the_command_line_says_what_is_wrong_in_one_line(recipe: Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("name: n\nepoch: 2\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "run", str(path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("TrainingError: r.yaml: ")
+    assert "Did you mean 'epochs'?" in done.stderr
