@@ -9,6 +9,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from errors import SettingsError
 
 
+class _Space(BaseSettings):
+    """What a Hugging Face Space says of itself."""
+
+    space_id: str | None = None
+
+
+def _own_address() -> str:
+    """A Space is reached through its own proxy, so it must listen on every address; a computer should not."""
+    return "0.0.0.0" if _Space().space_id else "127.0.0.1"  # noqa: S104
+
+
 class Settings(BaseSettings):
     """What can be set from outside, as `BAF_<NAME>` in the environment or in a file called `.env`."""
 
@@ -16,7 +27,9 @@ class Settings(BaseSettings):
         env_prefix="BAF_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    host: str = Field(default="127.0.0.1", description="Address the page listens on; 0.0.0.0 on a Space.")
+    host: str = Field(
+        default_factory=_own_address, description="Address the page listens on; unset, 127.0.0.1, on a Space 0.0.0.0."
+    )
     port: int = Field(default=7860, ge=1, le=65535, description="Port of the page.")
     data_dir: Path = Field(default=Path(".data"), description="Caches and assembled models; made when missing.")
     corpora_dir: Path | None = Field(default=None, description="Real texts for training and retrieval tests.")

@@ -13,6 +13,15 @@ from dialogue.conversation import Conversation
 
 Prefix = Literal["short", "full"]
 
+# Texts that end an answer: signs that the model begins to speak for the pupil, or to write the next prompt itself.
+STOPS = ("[INST]", "\nÉlève", "\nIdée :", "\nQuestion posée")
+SMALL_MODEL_PARAMS = 1_000_000_000  # below, a model keeps the form, not the doctrine: a short prefix, and hints
+
+
+def prefix_for(n_params: int) -> Prefix:
+    """Return which persona prefix a model of this many parameters can follow."""
+    return "short" if n_params < SMALL_MODEL_PARAMS else "full"
+
 
 class Message(TypedDict):
     """One message, in the shape every chat library uses."""

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from dialogue.conversation import Conversation
-from dialogue.prompt import Hint, Message, Prefix, build_messages, last_question
+from dialogue.prompt import STOPS, Hint, Message, build_messages, last_question, prefix_for
 from engines.base import Engine, Finished, Queued, SamplingParams, Token
 from errors import EngineBusy, EngineError, EngineTimeout, RetrievalError, TierBusy, TierUnavailable
 from personas import PERSONAS
@@ -18,19 +18,9 @@ from tiers.supply import ModelChoice, ModelSupply
 log = logging.getLogger(__name__)
 
 NOTES = Path(__file__).parents[1] / "data" / "notes"
-SMALL_MODEL_PARAMS = (
-    1_000_000_000  # below, a model keeps the form but not the doctrine: short prefix, notes in the prompt
-)
 SMALL_PROMPT_TOKENS = 1_400  # what the embedded model was trained to follow; longer histories make it wander
 DROPPED_AT_ONCE = 4  # exchanges; a cut is rare and deep, so that the prompt stays the same between two cuts
 STATUS_EVERY_S = 0.5
-# Signs that the model begins to speak for the pupil, or to write the next prompt itself.
-STOPS = ("[INST]", "\nÉlève", "\nIdée :", "\nQuestion posée")
-
-
-def prefix_for(n_params: int) -> Prefix:
-    """Return which persona prefix a model of this size can follow."""
-    return "short" if n_params < SMALL_MODEL_PARAMS else "full"
 
 
 def notes_for(index: NoteIndex | None, conversation: Conversation) -> list[Note | None]:

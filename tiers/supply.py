@@ -121,8 +121,11 @@ class ModelSupply:
                 self._open(self._chosen_file(self._choice.model))
             except (SourceError, EngineError) as error:
                 log.warning("BAF_FREE_MODEL=%s: %s Using the embedded model.", self._choice.model, error)
-                self.add_notice("hub_unreachable" if error.code == "source_unreachable" else error.code)
-                self.add_notice("using_embedded")
+                if error.code == "source_unreachable":
+                    self.add_notice("hub_unreachable")  # its sentence names the embedded model
+                else:
+                    self.add_notice(error.code)
+                    self.add_notice("using_embedded")
             else:
                 return
         self._open(self._embedded_file())
@@ -169,6 +172,7 @@ class ModelSupply:
             raise TierUnavailable(
                 f"llama.cpp cannot be loaded ({error}); see README, « As a Space ».", code="engine_missing"
             ) from error
+        self._say("preparing", "warming")
         try:
             for prompt in self._system_prompts(engine.info.n_params):
                 asyncio.run(engine.warm(prompt))

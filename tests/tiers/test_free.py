@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from dialogue.conversation import Conversation, Turn
+from dialogue.prompt import prefix_for
 from engines.base import Finished, Usage
 from engines.testing import ScriptedEngine
 from errors import EngineBusy, EngineError, EngineTimeout, TierBusy, TierUnavailable
 from personas import PERSONAS
 from retrieval.notes import NoteIndex
 from tiers.base import Done, Event, TierStatus, Token, User, Warming
-from tiers.free import NOTES, FreeTier, notes_for, open_free_tier, prefix_for
+from tiers.free import NOTES, FreeTier, notes_for, open_free_tier
 from tiers.supply import ModelChoice
 
 KANT = PERSONAS["kant"]

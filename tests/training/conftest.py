@@ -73,7 +73,7 @@ def recipe(base: Path, tmp_path: Path) -> Recipe:
         for n in range(4)
     ]
     rows += [{"messages": chat(f"Applique {n}.", LINES[n]), "kind": "exercise"} for n in range(2)]
-    train: list[dict[str, object]] = [*rows, *({"text": line, "kind": "prose"} for line in LINES[:2])]
+    train = rows + [dict[str, object](text=line, kind="prose") for line in LINES[:2]]
     return Recipe(
         name="tiny",
         base_model=base,

@@ -1,0 +1,189 @@
+"""The examination through the real engine and through a scripted one: prompts, resuming, the page."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dialogue.conversation import Conversation, Turn
+from dialogue.prompt import STOPS, build_messages
+from engines.base import EngineInfo, Finished, Token, Usage
+from engines.testing import ScriptedEngine
+from errors import EngineError
+from evaluation.demo_answers import (
+    Asked,
+    Journal,
+    Question,
+    ask_all,
+    count,
+    load_questions,
+    own_words,
+    params_for,
+    prompt_for,
+    render,
+)
+from evaluation.exercises import Exercise, load_exercises, run_exercises, tally
+from evaluation.result import spoken_command
+from personas import PERSONAS
+from retrieval.notes import NoteIndex
+from tiers import free
+
+ROOT = Path(__file__).parents[2]
+QUESTION = Question("kant-q99", "kant", "examination", "Faut-il toujours dire la vérité ?")
+ASKED = Asked("kant-q99", "kant", "examination", QUESTION.text, "kant-note", "Oui. Et toi ?", 0.2, 1.0, 10, 90, "stop")
+
+
+@pytest.fixture(scope="module")
+def index() -> NoteIndex:
+    return NoteIndex.load(ROOT / "data" / "notes")
+
+
+def test_the_prompt_is_the_free_tiers(index: NoteIndex) -> None:
+    for question in load_questions(ROOT / "data" / "eval" / "questions.jsonl"):
+        persona = PERSONAS[question.philosopher]
+        conversation = Conversation(persona, (Turn("assistant", persona.opening), Turn("user", question.text)))
+        notes = free.notes_for(index, conversation)
+        hints = [free.to_hint(note) for note in notes]
+        messages, note = prompt_for(question, index, 100_000_000)
+        assert (messages, [note]) == (build_messages(conversation, hints, prefix="short"), notes)
+    assert prompt_for(QUESTION, index, 7_000_000_000)[1] is None
+
+
+def test_sampling_is_the_personas_with_a_fixed_seed() -> None:
+    params = params_for(QUESTION)
+    assert params == params_for(QUESTION)
+    assert params.seed != params_for(replace(QUESTION, id="kant-q98")).seed
+    assert params.temperature == PERSONAS["kant"].sampling.temperature
+    assert params.stop == STOPS
+
+
+def test_all_questions_are_there() -> None:
+    questions = load_questions(ROOT / "data" / "eval" / "questions.jsonl")
+    assert len(questions) == 75
+    assert len({question.id for question in questions}) == 75
+    assert [question.kind for question in questions].count("starter") == 15
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"id": "a", "philosopher": "platon", "question": "?"}'])
+def test_a_wrong_file_of_questions(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "questions.jsonl"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(EngineError, match=r"questions\.jsonl"):
+        load_questions(path)
+
+
+def test_what_is_answered_is_not_asked_again(index: NoteIndex, tmp_path: Path) -> None:
+    questions = [QUESTION, replace(QUESTION, id="kant-q98"), replace(QUESTION, id="kant-q97")]
+    said = (Token("Oui. "), Token("Et toi ?"), Finished("stop", Usage(prompt_tokens=90, completion_tokens=10)))
+    journal = Journal(tmp_path / "a.partial", {"model": "m"})
+    failing = ScriptedEngine(*said)
+    first = asyncio.run(ask_all(failing, questions[:1], index, journal.done, journal.add))
+    assert (first[0].answer, first[0].tokens, first[0].reason) == ("Oui. Et toi ?", 10, "stop")
+    again = Journal(tmp_path / "a.partial", {"model": "m"})
+    assert again.done == first
+    engine = ScriptedEngine(*said)
+    asked = asyncio.run(ask_all(engine, questions, index, again.done, again.add))
+    assert [one.id for one in asked] == ["kant-q99", "kant-q98", "kant-q97"]
+    assert len(engine.received) == 2
+    assert engine.warmed == [PERSONAS["kant"].short_prompt]
+    assert len(Journal(tmp_path / "a.partial", {"model": "m"}).done) == 3
+    assert Journal(tmp_path / "a.partial", {"model": "other"}).done == []
+
+
+def test_a_line_cut_by_a_kill_is_asked_again(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "a.partial", {})
+    journal.add(ASKED)
+    journal.add(ASKED)
+    text = journal.path.read_text(encoding="utf-8")
+    journal.path.write_text(text[:-30], encoding="utf-8")
+    assert Journal(journal.path, {}).done == [ASKED]
+
+
+def test_an_engine_that_fails_is_named(index: NoteIndex) -> None:
+    with pytest.raises(EngineError, match="no power"):
+        asyncio.run(ask_all(ScriptedEngine(EngineError("no power")), [QUESTION], index))
+
+
+def test_counts() -> None:
+    loop = replace(ASKED, answer="la la la la la la la la", reason="length", note=None, first_token_s=0.4, total_s=3.0)
+    counts = count([ASKED, loop, replace(ASKED, answer="")], {"zglorp", "la"})
+    assert (counts["answers"], counts["with_note"], counts["end_on_question"], counts["with_loop"]) == (3, 2, 1, 1)
+    assert (counts["with_broken_word"], counts["empty"], counts["ended_by_itself"]) == (1, 1, 2)
+    assert counts["total_s"] == {"median": 1.0, "p95": 3.0, "most": 3.0}
+    assert count([ASKED], None)["with_broken_word"] is None
+
+
+def test_the_page() -> None:
+    machine = {"cpu": "a cpu", "cores": 2, "load_1min": 0.1}
+    environment = {
+        "date": "2026-01-01T00:00:00+00:00",
+        "command": "python -m evaluation demo-answers",
+        "machine": machine,
+    }
+    about = {"environment": environment, "model": {"name": "demo.gguf", "sha256": "abc"}}
+    page = render([ASKED, replace(ASKED, answer="")], count([ASKED], {"toi"}), about, {"toi"})
+    assert (
+        "### Faut-il toujours dire la vérité ?\n\n`kant-q99` · note: `kant-note` · 0.20 s, 1.00 s, 10 tokens, stop"
+        in page
+    )
+    assert "\n> Oui. Et toi ?\n" in page
+    assert "\n> (empty)\n" in page
+    assert "« toi »" in page
+    assert "| end on question | 1 |" in page
+
+
+def test_words_of_our_own_are_no_broken_words(index: NoteIndex) -> None:
+    assert {"kant", "vérité"} <= own_words(index.notes, [QUESTION])
+
+
+def test_exercises_are_asked_and_judged() -> None:
+    exercises = [
+        Exercise("e1", "kant", "MP", "exercise", "Si A dort, A rêve. Or A dort.", "Le chat rêve."),
+        Exercise("e2", "kant", "MT", "refusal", "Si A dort, A rêve. Or A rêve.", "On ne peut pas conclure qu'il dort."),
+    ]
+    engine = ScriptedEngine(Token("Donc le chat rêve."), info=EngineInfo("small", 1_000, 4096))
+    seen: list[int] = []
+    result = asyncio.run(run_exercises(engine, exercises, seen.append))
+    assert (result["n"], result["right"], result["share"]) == (2, 1, 0.5)
+    assert result["by_form"]["refusal"] == {"n": 1, "right": 0, "share": 0.0}
+    assert [sample["id"] for sample in result["samples"]] == ["e1", "e2"]
+    assert engine.received[0][0]["content"] == PERSONAS["kant"].short_prompt
+    assert engine.params[0].temperature == 0
+    assert seen == [1, 2]
+    assert tally(exercises, [True, True])["share"] == 1.0
+
+
+def test_our_exercises_load_and_wrong_ones_do_not(tmp_path: Path) -> None:
+    path = ROOT / "data" / "schemes_levelA_base.jsonl"
+    assert len(load_exercises(path)) == 48
+    with pytest.raises(EngineError, match="no exercise whose split"):
+        load_exercises(path, "dev")
+    (tmp_path / "e.jsonl").write_text('{"split": "test"}\n', encoding="utf-8")
+    with pytest.raises(EngineError, match=r"e\.jsonl:1: no exercise"):
+        load_exercises(tmp_path / "e.jsonl")
+
+
+def test_commands_carry_no_path_of_this_machine() -> None:
+    spoken = spoken_command(["demo-answers", "--engine", "gguf:/house/.data/m.gguf"], Path("/house"))
+    assert spoken == "python -m evaluation demo-answers --engine gguf:.data/m.gguf"
+
+
+def test_the_command_line_on_a_real_engine(tiny_gguf: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ANSWERS.md"
+    command = [
+        sys.executable, "-m", "evaluation", "demo-answers", "--engine", f"gguf:{tiny_gguf}", "--out", str(out),
+        "--limit", "2", "--threads", "1", "--json",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout)
+    assert result["counts"]["answers"] == 2
+    assert result["samples"][0]["tokens"] > 0
+    assert out.read_text(encoding="utf-8").count("\n### ") == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["ANSWERS.md"]
+    wrong = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "never overwritten" in wrong.stderr
