@@ -1,0 +1,283 @@
+"""`python -m conversion`: the command line of this room. Knows settings; every decision is elsewhere.
+
+Data goes to stdout, talk to stderr. Heavy libraries are imported by the command that needs them.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from errors import ChatError, ConversionError
+from settings import load_settings
+
+HELP = "From a base and an adapter to a GGUF that llama.cpp runs."
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False)
+
+ROOT = Path(__file__).parents[1]
+MODELS_DIR = ROOT / "models" / "demo"
+KEPT = MODELS_DIR / "kept_pieces.txt"
+
+DataDir = Annotated[Path | None, typer.Option(help="Downloads and results; unset, BAF_DATA_DIR.")]
+BaseFile = Annotated[Path | None, typer.Option("--base", help="The base as a local GGUF; unset, it is downloaded.")]
+ModelsDir = Annotated[Path, typer.Option(help="Our parts of the embedded model.", show_default="models/demo")]
+Kept = Annotated[Path, typer.Option(help="The list of kept pieces.", show_default="models/demo/kept_pieces.txt")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, one object a line.")]
+Out = Annotated[Path, typer.Option(help="Where to write; must not exist.")]
+
+
+@app.callback()
+def room() -> None:
+    """From a base and an adapter to a GGUF that llama.cpp runs."""
+
+
+def _data_dir(given: Path | None) -> Path:
+    return given or load_settings().data_dir
+
+
+def _base(data_dir: Path, given: Path | None) -> Path:
+    """Return the base, downloaded behind a progress bar if need be."""
+    from conversion.base import fetch_base
+
+    with _bar() as show:
+        return fetch_base(data_dir, given or load_settings().demo_base, lambda done: show("downloading", done))
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, float], None]]:
+    """Give a function that shows a step and its share done on stderr; nothing is drawn before the first call."""
+    from rich.console import Console
+    from rich.progress import Progress, TimeElapsedColumn
+
+    columns = (*Progress.get_default_columns()[:-1], TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        tasks: dict[str, Any] = {}
+
+        def show(step: str, done: float) -> None:
+            if step not in tasks:
+                tasks[step] = progress.add_task(step, total=1.0)
+            progress.update(tasks[step], completed=done)
+
+        yield show
+
+
+def _json_reporter() -> Callable[[str, float], None]:
+    """Return a function that prints a step's progress, a line for each percent at most."""
+    last: tuple[str, int] | None = None
+
+    def report(step: str, done: float) -> None:
+        nonlocal last
+        now = (step, int(done * 100))
+        if now != last:
+            last = now
+            print(json.dumps({"step": step, "progress": round(done, 2)}), flush=True)
+
+    return report
+
+
+def _say(result: dict[str, Any], as_json: bool) -> None:
+    """Print what was made: the path alone, or everything as JSON."""
+    print(json.dumps(result, ensure_ascii=False) if as_json else result["path"])
+
+
+@app.command()
+def demo(
+    data_dir: DataDir = None,
+    base: BaseFile = None,
+    models_dir: ModelsDir = MODELS_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Assemble the embedded model (numpy alone); at once when it is there and right. Prints its path."""
+    from conversion.demo import assemble_demo
+
+    folder, path = _data_dir(data_dir), base or load_settings().demo_base
+    if not as_json:
+        with _bar() as show:
+            made = assemble_demo(models_dir, folder, base_path=path, report=show)
+        print(made)
+        return
+    try:
+        made = assemble_demo(models_dir, folder, base_path=path, report=_json_reporter())
+    except ChatError as error:
+        print(json.dumps({"error": error.code, "message": str(error)}, ensure_ascii=False), flush=True)
+        raise
+    print(json.dumps({"step": "done", "progress": 1.0, "path": str(made)}, ensure_ascii=False), flush=True)
+
+
+@app.command()
+def manifest(
+    data_dir: DataDir = None, base: BaseFile = None, models_dir: ModelsDir = MODELS_DIR, as_json: AsJson = False
+) -> None:
+    """Maker's side, after training: assemble once and write manifest.json from what came out."""
+    from conversion.demo import write_manifest
+
+    folder = _data_dir(data_dir)
+    written = write_manifest(models_dir, folder, base_path=_base(folder, base))
+    made = {"gguf_sha256": written.gguf_sha256, "gguf_bytes": written.gguf_bytes}
+    _say({"path": str(models_dir / "manifest.json"), **made}, as_json)
+
+
+def _corpora(given: Path | None) -> Path:
+    folder = given or load_settings().corpora_dir
+    if folder is None or not folder.is_dir():
+        raise ConversionError(f"The corpora folder is {folder}; set BAF_CORPORA_DIR, or pass --corpora-dir.")
+    return folder
+
+
+@app.command()
+def vocabulary(
+    corpora_dir: Annotated[Path | None, typer.Option(help="French texts; unset, BAF_CORPORA_DIR.")] = None,
+    data_dir: DataDir = None,
+    base: BaseFile = None,
+    out: Kept = KEPT,
+    min_word_count: Annotated[int, typer.Option(help="Rarer words are not looked at.")] = 4,
+    min_piece_weight: Annotated[int, typer.Option(help="Rarer pieces are not kept.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the pieces that French needs, with every word of our own data (about 40 s); replaces the list."""
+    from conversion.vocabulary import RENAMED, choose_pieces, general_files, own_files, read_texts, write_kept
+
+    texts, own = general_files(_corpora(corpora_dir)), own_files(ROOT)
+    source = _base(_data_dir(data_dir), base)
+    with _bar() as show:
+
+        def following() -> Iterator[str]:
+            for number, path in enumerate(texts):
+                show("reading", number / len(texts))
+                yield from read_texts(path)
+            show("merging", 0.0)
+
+        ours = (text for path in own for text in read_texts(path))
+        kept = choose_pieces(
+            source, following(), own=ours, min_word_count=min_word_count, min_piece_weight=min_piece_weight
+        )
+    renamed = ", ".join(f"{old} becomes {new}" for old, new in RENAMED.items())
+    notes = (
+        "Ids of the pieces of google/gemma-3-270m that the French vocabulary keeps, in the base's order.",
+        f"Made by `python -m conversion vocabulary`: words seen {min_word_count} times, pieces {min_piece_weight}.",
+        f"{len(kept)} pieces; {renamed}.",
+    )
+    write_kept(out, kept, notes)
+    _say({"path": str(out), "pieces": len(kept)}, as_json)
+
+
+@app.command()
+def checkpoint(
+    out: Out,
+    data_dir: DataDir = None,
+    base: BaseFile = None,
+    kept: Kept = KEPT,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    as_json: AsJson = False,
+) -> None:
+    """Write the cut base as a Hugging Face folder, to train an adapter on (needs torch)."""
+    from conversion.checkpoint import cut_checkpoint
+    from conversion.vocabulary import read_kept
+
+    if dtype not in ("float32", "bfloat16"):
+        raise ConversionError(f"No dtype {dtype!r}; float32 or bfloat16.")
+    ids = read_kept(kept)
+    made = cut_checkpoint(_base(_data_dir(data_dir), base), ids, out, dtype=dtype)  # type: ignore[arg-type]
+    _say({"path": str(made), "pieces": len(ids)}, as_json)
+
+
+@app.command()
+def cut(
+    out: Out,
+    data_dir: DataDir = None,
+    base: BaseFile = None,
+    kept: Kept = KEPT,
+    adapter: Annotated[Path | None, typer.Option(help="PEFT folder to merge in.")] = None,
+    outtype: Annotated[str, typer.Option(help="keep (the base's own bytes), bf16, f32 or q8_0.")] = "keep",
+    as_json: AsJson = False,
+) -> None:
+    """Write the cut base, with or without an adapter, as a GGUF: what measurements compare (numpy alone)."""
+    from conversion.assemble import cut_gguf, read_adapter
+    from conversion.vocabulary import read_kept
+
+    if outtype not in ("keep", "bf16", "f32", "q8_0"):
+        raise ConversionError(f"No outtype {outtype!r}; keep, bf16, f32 or q8_0.")
+    source = _base(_data_dir(data_dir), base)
+    merged = read_adapter(adapter) if adapter else None
+    made = cut_gguf(source, read_kept(kept), out, adapter=merged, outtype=outtype)  # type: ignore[arg-type]
+    _say({"path": str(made), "size_bytes": made.stat().st_size}, as_json)
+
+
+@app.command()
+def merge(
+    base: Annotated[Path, typer.Option(help="Checkpoint folder of the base.")],
+    adapter: Annotated[Path, typer.Option(help="PEFT folder.")],
+    out: Out,
+    as_json: AsJson = False,
+) -> None:
+    """Add a LoRA adapter to its base's weights, in float32 (needs torch)."""
+    from conversion.merge import merge as merge_folders
+
+    _say({"path": str(merge_folders(base, adapter, out))}, as_json)
+
+
+@app.command()
+def gguf(
+    model: Annotated[Path, typer.Option(help="Checkpoint folder.")],
+    out: Out,
+    outtype: Annotated[str, typer.Option(help="bf16, f16 or f32.")] = "bf16",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Convert a checkpoint to GGUF with llama.cpp's own converter (needs torch)."""
+    from conversion.gguf import to_gguf
+
+    if outtype not in ("bf16", "f16", "f32"):
+        raise ConversionError(f"No outtype {outtype!r}; bf16, f16 or f32.")
+    made = to_gguf(model, out, outtype, data_dir=_data_dir(data_dir))  # type: ignore[arg-type]
+    _say({"path": str(made), "size_bytes": made.stat().st_size}, as_json)
+
+
+@app.command()
+def quantize(
+    source: Annotated[Path, typer.Option("--gguf", help="A float GGUF.")],
+    out: Out,
+    scheme: Annotated[str, typer.Option("--type", help="E.g. Q8_0, Q4_K_M.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a float GGUF smaller."""
+    from conversion.quantize import quantize as make_smaller
+
+    done = make_smaller(source, out, scheme)
+    _say({"path": str(done.path), "scheme": done.scheme, "size_bytes": done.size_bytes}, as_json)
+
+
+@app.command()
+def space(
+    wheel: Annotated[Path, typer.Option(help="Portable llama-cpp-python wheel; `make wheel` builds it.")],
+    hub_repo: Annotated[str, typer.Option(help="owner/name of the model repository that will hold the wheel.")],
+    out: Out,
+    as_json: AsJson = False,
+) -> None:
+    """Prepare the folder to upload as a Hugging Face Space."""
+    from conversion.space import prepare_space
+
+    files = prepare_space(ROOT, wheel, hub_repo, out)
+    _say({"path": str(out), "files": len(files)}, as_json)
+
+
+def main() -> None:
+    """Run the command line; an error of ours becomes one line on stderr and exit status 1."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    for talkative in ("httpx", "gguf"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
+    logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)  # it takes llama.cpp's infos for warnings
+    try:
+        app()
+    except ChatError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

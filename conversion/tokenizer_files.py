@@ -1,0 +1,82 @@
+"""The tokenizer files of a checkpoint folder, whole again. Knows which files; knows no weights.
+
+transformers 5 writes a folder without `tokenizer.model` and without `added_tokens_decoder`; llama.cpp's converter then
+invents scores and forgets control pieces, and the GGUF cuts text otherwise than training did, with no warning.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from errors import ConversionError
+
+FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+TOKEN_FIELDS = ("content", "lstrip", "rstrip", "normalized", "single_word", "special")
+OPEN = "[INST]"  # one control piece in the formats V3 and later of Mistral
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy every tokenizer file as it is: the merged model reads text as its base did, byte for byte."""
+    for name in FILES:
+        if (source / name).is_file():
+            shutil.copy2(source / name, target / name)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConversionError(f"{path} is missing: the folder is no whole checkpoint.")
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ConversionError(f"{path} is no JSON: {error}.") from error
+    if not isinstance(read, dict):
+        raise ConversionError(f"{path} holds no JSON object.")
+    return read
+
+
+def check_sentencepiece(folder: Path) -> None:
+    """Refuse a SentencePiece model without its `tokenizer.model`: its merges would lose their scores.
+
+    Raises:
+        ConversionError: The file is missing, or the folder has no tokenizer.
+    """
+    tokenizer = _read_json(folder / "tokenizer.json")
+    with_bytes = bool(tokenizer.get("model", {}).get("byte_fallback"))  # only SentencePiece's vocabularies have it
+    if with_bytes and not (folder / "tokenizer.model").is_file():
+        raise ConversionError(
+            f"{folder} has no tokenizer.model: the GGUF would cut text otherwise than training did. Copy the base's."
+        )
+
+
+def conversion_copy(folder: Path, copy: Path) -> None:
+    """Make `copy`, the folder as llama.cpp's converter needs it: weights linked, tokenizer files repaired.
+
+    The added tokens come back into `tokenizer_config.json`; for Mistral's V3 format `add_prefix_space` becomes false,
+    else llama.cpp puts a space after each control piece on top of the template's. The folder itself is untouched.
+
+    Raises:
+        ConversionError: A tokenizer file is missing or damaged.
+    """
+    check_sentencepiece(folder)
+    for path in folder.iterdir():
+        if path.suffix in (".json", ".jinja", ".model"):
+            shutil.copy2(path, copy / path.name)
+        elif path.is_file():
+            (copy / path.name).symlink_to(path.resolve())
+    config = _read_json(folder / "tokenizer_config.json")
+    added = _read_json(folder / "tokenizer.json").get("added_tokens", [])
+    config["added_tokens_decoder"] = {str(token["id"]): {name: token[name] for name in TOKEN_FIELDS} for token in added}
+    if any(token["content"] == OPEN and token["special"] for token in added):
+        config["add_prefix_space"] = False
+    if "chat_template" in config and (folder / "chat_template.jinja").is_file():
+        raise ConversionError(f"{folder} has two chat templates; keep chat_template.jinja or the key, not both.")
+    text = json.dumps(config, ensure_ascii=False, indent=2)
+    (copy / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
