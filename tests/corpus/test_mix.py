@@ -7,9 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from rapidfuzz import fuzz
 
 from corpus.dialogues import Dialogue, Exchange, Exercise, NoteFields
-from corpus.mix import dialogue_messages, exercise_messages, is_held_out, mix, prose_count, write_rows
+from corpus.mix import (
+    dialogue_messages,
+    exercise_messages,
+    is_held_out,
+    mix,
+    note_rows,
+    prose_count,
+    second_mix,
+    write_rows,
+)
 from corpus.prose import draw_slices, read_french
 from dialogue.conversation import Conversation, Turn
 from dialogue.prompt import Hint, build_messages
@@ -145,3 +155,40 @@ def test_the_command_line_on_our_own_data(tmp_path: Path) -> None:
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 1
     assert again.stderr.count("\n") == 1
+
+
+def test_a_note_is_said_back_to_the_first_question_for_it() -> None:
+    queries = [
+        {"message": "Qu'est-ce que l'idée ?", "note": "n1"},
+        {"message": "Et encore ?", "note": "n1"},
+        {"message": "lol", "note": None},
+    ]
+    rows = note_rows(queries, NOTES, "kant")
+    assert [row["group"] for row in rows] == ["n1"]
+    asked, answered = rows[0]["messages"][-2:]
+    assert asked["content"].endswith("\n\nQu'est-ce que l'idée ?")
+    assert answered == {"role": "assistant", "content": "L'idée. L'image. La question ?"}
+    with pytest.raises(CorpusError, match="n2"):
+        note_rows([{"message": "Quoi ?", "note": "n2"}], NOTES, "kant")
+
+
+def test_the_second_stage_reads_some_of_the_first_again() -> None:
+    first = mix([dialogue(n) for n in range(1, 40)], NOTES, [exercise("train")], [])
+    said_back = note_rows([{"message": "Quoi ?", "note": "n1"}], NOTES, "kant")
+    rows = second_mix(first, said_back, dialogues=5, exercises=5)
+    assert sorted(row["kind"] for row in rows) == ["dialogue"] * 5 + ["exercise", "note"]
+    assert rows == second_mix(first, said_back, dialogues=5, exercises=5)
+
+
+@pytest.mark.parametrize("philosopher", ["spinoza", "bergson", "kant"])
+def test_the_queries_that_ship_name_notes_and_spare_the_examination(philosopher: str) -> None:
+    def lines(name: str) -> list[dict[str, str]]:
+        return [json.loads(line) for line in (ROOT / "data" / name).read_text(encoding="utf-8").splitlines()]
+
+    notes = {note["id"] for note in lines(f"notes/{philosopher}.jsonl")}
+    queries = lines(f"queries/{philosopher}.jsonl")
+    exam = [line["question"] for line in lines("eval/questions.jsonl")]
+    assert len(queries) >= 100
+    assert {query["note"] for query in queries} - {None} <= notes
+    near = [q["message"] for q in queries if any(fuzz.ratio(q["message"].lower(), e.lower()) >= 85 for e in exam)]
+    assert near == []

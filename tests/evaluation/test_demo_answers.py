@@ -54,10 +54,11 @@ def test_the_prompt_is_the_free_tiers(index: NoteIndex) -> None:
 
 
 def test_sampling_is_the_personas_with_a_fixed_seed() -> None:
-    params = params_for(QUESTION)
-    assert params == params_for(QUESTION)
-    assert params.seed != params_for(replace(QUESTION, id="kant-q98")).seed
-    assert params.temperature == PERSONAS["kant"].sampling.temperature
+    params = params_for(QUESTION, 100_000_000)
+    assert params == params_for(QUESTION, 100_000_000)
+    assert params.seed != params_for(replace(QUESTION, id="kant-q98"), 100_000_000).seed
+    assert params.temperature == PERSONAS["kant"].small_sampling.temperature
+    assert params_for(QUESTION, 7_000_000_000).temperature == PERSONAS["kant"].sampling.temperature
     assert params.stop == STOPS
 
 

@@ -81,13 +81,21 @@ def test_the_question_before_helps_a_short_answer(index: NoteIndex) -> None:
     assert "ment" in found.id
 
 
-def test_a_talk_stays_on_its_note_until_another_is_clearly_nearer(index: NoteIndex) -> None:
-    stays = index.nearest("kant", "je ne comprends pas", stay_on="kant-marchand-honnete")
-    leaves = index.nearest("kant", "et dire que c'est beau, chacun ses goûts ?", stay_on="kant-marchand-honnete")
-    assert stays
-    assert stays.id == "kant-marchand-honnete"
-    assert leaves
-    assert "art" in leaves.notions
+def test_a_note_already_used_leaves_its_place_to_the_next(index: NoteIndex) -> None:
+    question = "A-t-on le droit de mentir à un assassin ?"
+    first = index.nearest("kant", question)
+    assert first
+    second = index.nearest("kant", question, exclude={first.id})
+    assert second
+    assert second.id != first.id
+
+
+def test_a_question_of_the_pupil_s_own_stands_alone(index: NoteIndex) -> None:
+    """Else the philosopher's opening would decide what every first question is about."""
+    opening = "Peut-on, selon toi, connaître la réalité telle qu'elle est ?"
+    question = "Peut-on désobéir à une loi injuste ?"
+    assert index.nearest("kant", question, opening) == index.nearest("kant", question)
+    assert index.nearest("kant", "pourquoi ?", opening) == index.nearest("kant", "hein", opening)
 
 
 @pytest.mark.parametrize(

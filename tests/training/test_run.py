@@ -108,6 +108,22 @@ def test_a_run_that_cannot_start_leaves_nothing(recipe: Recipe, change: dict[str
     assert not recipe.output_dir.exists()
 
 
+def test_a_second_stage_goes_on_with_the_first_s_adapter(recipe: Recipe, tmp_path: Path) -> None:
+    """With no step to speak of, what comes out is what went in: the adapter is trained on, not begun anew."""
+    first = run(recipe)
+    still = {"init_adapter": first.adapter, "output_dir": tmp_path / "second", "learning_rate": 1e-9, "max_steps": 1}
+    second = run(recipe.model_copy(update=still))
+    before, after = (load_file(one.adapter / "adapter_model.safetensors") for one in (first, second))
+    assert before.keys() == after.keys()
+    assert all(torch.allclose(before[name].float(), after[name].float(), atol=1e-4) for name in before)
+    assert any(bool(tensor.abs().max() > 0) for name, tensor in after.items() if "lora_B" in name)
+
+
+def test_a_second_stage_without_its_first_is_named(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="holds no adapter"):
+        run(recipe.model_copy(update={"init_adapter": tmp_path / "nowhere"}))
+
+
 def test_a_diverged_run_says_so(recipe: Recipe) -> None:
     with pytest.raises(TrainingError, match="not finite"):
         run(recipe.model_copy(update={"learning_rate": 0.99, "max_grad_norm": 1e30, "weight_decay": 1e30}))

@@ -1,0 +1,74 @@
+"""The entry: settings, tier, page, one port. Builds and joins; decides nothing. Run it with `python app.py`."""
+
+import logging
+import os
+import sys
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported: it counts visits from then on
+
+import gradio as gr
+from fastapi.routing import APIRoute
+
+from errors import ChatError, PersonaError
+from service.health import closed_routes, routes
+from settings import Settings, load_settings
+from ui.closed import build_closed_page
+from ui.theme import launch_options
+
+log = logging.getLogger("app")
+
+
+def assemble(settings: Settings) -> tuple[gr.Blocks, list[APIRoute]]:
+    """Return the page and the routes beside it; the page opens before the model has loaded.
+
+    Personas are read when they are first imported: here, so that a broken file becomes a sentence on the page.
+    """
+    try:
+        from tiers.free import open_free_tier
+        from tiers.supply import ModelChoice
+        from ui.page import build_page
+    except PersonaError as error:
+        log.error("Nobody can talk: %s", error)
+        return build_closed_page(error.code), closed_routes(error.code)
+    choice = ModelChoice(
+        data_dir=settings.data_dir,
+        model=settings.free_model,
+        base=settings.demo_base,
+        threads=settings.threads,
+        n_ctx=settings.context_tokens,
+        queue_size=settings.queue_size,
+    )
+    tier = open_free_tier(choice, deadline_s=settings.answer_deadline_s)
+    return build_page(tier), routes(tier)
+
+
+def main() -> int:
+    """Serve until interrupted; return the exit status."""
+    talk = logging.StreamHandler(sys.stderr)
+    talk.setLevel(logging.INFO)  # on the handler: a library that sets its own logger to DEBUG stays quiet too
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[talk])
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings = load_settings()
+        page, beside = assemble(settings)
+        page.launch(
+            server_name=settings.host,
+            server_port=settings.port,
+            prevent_thread_lock=True,
+            quiet=True,
+            app_kwargs={"routes": beside},
+            **launch_options(),
+        )
+    except ChatError as error:
+        print(f"Bergson and Friends cannot start: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"Bergson and Friends cannot start: {error} Set BAF_PORT to a free port.", file=sys.stderr)
+        return 1
+    print(f"Bergson and Friends: http://{settings.host}:{settings.port}", flush=True)
+    page.block_thread()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""`python app.py` as a process: one line, a page that opens at once, a clear end, a broken persona survived."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.pupil import ROOT, RunningApp
+from ui.texts import FRENCH
+
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore")]
+StartApp = Callable[..., RunningApp]
+
+
+def test_a_model_that_is_none_is_said_on_the_page(
+    start_app: StartApp, chromium: Browser, garbage_gguf: Path, tmp_path: Path
+) -> None:
+    """Neither the chosen model nor any source of the embedded one: the page lives on, and says so in French."""
+    app = start_app({"BAF_FREE_MODEL": str(garbage_gguf), "BAF_DEMO_BASE": str(tmp_path / "missing.gguf")})
+    page = chromium.new_page()
+    page.goto(app.url)
+    expect(page.locator("#status .error")).to_contain_text(FRENCH["nobody_answers"], timeout=60_000)
+    expect(page.locator("#status")).to_contain_text(FRENCH["model_corrupt"])
+    page.close()
+    assert httpx.get(f"{app.url}/health").status_code == 200
+    assert httpx.get(f"{app.url}/ready").json()["status"] == "failed"
+    assert re.search(rf"^Bergson and Friends: {app.url}$", app.said(), re.M)
+    assert " DEBUG " not in app.said()
+
+
+def test_a_broken_persona_file_leaves_a_page(start_app: StartApp, chromium: Browser, checkout: Path) -> None:
+    path = checkout / "personas" / "kant.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace("tagline =", "tag_line ="), encoding="utf-8")
+    app = start_app(cwd=checkout)
+    page = chromium.new_page()
+    page.goto(app.url)
+    expect(page.get_by_role("alert")).to_have_text(FRENCH["persona"])
+    page.close()
+    assert "kant.toml: unknown key 'tag_line'. Did you mean 'tagline'?" in app.said()
+    assert httpx.get(f"{app.url}/health").status_code == 200
+    assert httpx.get(f"{app.url}/ready").json()["step"] == "persona"
+
+
+def test_a_wrong_setting_is_one_line() -> None:
+    ended = subprocess.run(
+        [sys.executable, "app.py"], cwd=ROOT, env={**os.environ, "BAF_PORT": "99999"}, capture_output=True,
+        text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert re.fullmatch(r"Bergson and Friends cannot start: BAF_PORT: .*\n", ended.stderr)
+
+
+def test_a_port_in_use_is_one_line(start_app: StartApp, checkout: Path) -> None:
+    (checkout / "personas" / "kant.toml").unlink()  # no model is needed to find a port taken
+    app = start_app(cwd=checkout)
+    port = app.url.rsplit(":", 1)[1]
+    ended = subprocess.run(
+        [sys.executable, "app.py"], cwd=checkout, env={**os.environ, "BAF_PORT": port}, capture_output=True,
+        text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("Bergson and Friends cannot start: ")
+    assert port in ended.stderr
+    assert "Traceback" not in ended.stderr

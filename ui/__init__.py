@@ -1,0 +1,1 @@
+"""What a visitor sees: the page and its texts. Knows dialogue, personas and tiers; no engine, no setting."""
