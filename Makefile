@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 2
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup packages run test lint check proofs demo-model demo-answers wheel space clean
+.PHONY: help setup packages run test lint proofs demo-model demo-adopt demo-answers wheel space clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -48,16 +48,56 @@ lint: $(STAMP) ## ruff and mypy
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy .
 
-check: test
+RESULTS := benchmarks/results
+MODEL := $(DATA_DIR)/models/bergson-and-friends-demo.gguf
 
-proofs: setup ## the slow proofs: answers, perplexity, exercises, start-up times (resumable)
-	@$(PYTHON) -m benchmarks.first_light --data-dir $(DATA_DIR)
+proofs: $(RESULTS)/demo-exercises.json $(RESULTS)/demo-perplexity.json $(RESULTS)/start.json $(RESULTS)/bare.json ## the slow proofs; a result that exists is kept, remove it to measure again
 
-demo-model: setup ## train the embedded model's adapter anew, and measure it (needs BAF_CORPORA_DIR)
-	@benchmarks/demo_model.sh $(DATA_DIR)
+$(RESULTS)/demo-exercises.json: | setup
+	@$(PYTHON) -m evaluation exercises --engine gguf:$(MODEL) --out $@
+
+$(RESULTS)/demo-perplexity.json: | setup $(DATA_DIR)/measure/base.gguf $(DATA_DIR)/measure/merged.gguf $(DATA_DIR)/training/demo.eval.jsonl
+	@$(PYTHON) -m evaluation perplexity --model base=$(DATA_DIR)/measure/base.gguf --model merged=$(DATA_DIR)/measure/merged.gguf \
+	  --model ours=$(MODEL) --kl $(MODEL) $(DATA_DIR)/measure/merged.gguf --out $@
+
+$(RESULTS)/start.json: | setup
+	@$(PYTHON) -m benchmarks.start --out $@
+
+$(RESULTS)/bare.json: | setup
+	@$(PYTHON) -m benchmarks.bare --out $@
+
+$(DATA_DIR)/measure/base.gguf: | setup
+	@mkdir -p $(@D); $(PYTHON) -m conversion cut --data-dir $(DATA_DIR) --outtype f32 --out $@ >/dev/null
+
+$(DATA_DIR)/measure/merged.gguf: | setup
+	@mkdir -p $(@D); $(PYTHON) -m conversion cut --data-dir $(DATA_DIR) --outtype f32 --adapter models/demo/adapter --out $@ >/dev/null
+
+$(DATA_DIR)/training/demo.eval.jsonl: | setup
+	@$(PYTHON) -m corpus mix --out $(DATA_DIR)/training/demo.train.jsonl --eval-out $@ >/dev/null
+
+demo-model: setup ## train the embedded model's adapter anew, about an hour on two cores (needs BAF_CORPORA_DIR)
+	@test ! -e $(DATA_DIR)/runs || { echo "$(DATA_DIR)/runs exists: move it away first." >&2; exit 1; }
+	@$(PYTHON) -m corpus check
+	@$(PYTHON) -m conversion vocabulary --data-dir $(DATA_DIR)
+	@rm -rf $(DATA_DIR)/checkpoints/demo-base $(DATA_DIR)/measure
+	@$(PYTHON) -m conversion checkpoint --data-dir $(DATA_DIR) --out $(DATA_DIR)/checkpoints/demo-base
+	@$(PYTHON) -m corpus mix --force --out $(DATA_DIR)/training/demo.train.jsonl --eval-out $(DATA_DIR)/training/demo.eval.jsonl
+	@$(PYTHON) -m training run training/recipes/demo_philosophers.yaml
+	@$(PYTHON) -m corpus mix-notes --force --out $(DATA_DIR)/training/demo-notes.train.jsonl
+	@$(PYTHON) -m training run training/recipes/demo_notes.yaml
+	@$(MAKE) --no-print-directory demo-adopt
+
+demo-adopt: ## make the last training runs the embedded model: adapter, summaries, manifest
+	@rm -rf models/demo/adapter && cp -r $(DATA_DIR)/runs/demo_notes/adapter models/demo/adapter
+	@cp $(DATA_DIR)/runs/demo_philosophers/training_summary.json models/demo/training_summary.1.json
+	@cp $(DATA_DIR)/runs/demo_notes/training_summary.json models/demo/training_summary.2.json
+	@cp $(DATA_DIR)/runs/demo_philosophers/loss.png models/demo/loss.png
+	@rm -rf $(DATA_DIR)/measure
+	@$(PYTHON) -m conversion manifest --data-dir $(DATA_DIR)
+	@$(PYTHON) -m conversion demo --data-dir $(DATA_DIR)
 
 demo-answers: setup ## ask the embedded model 75 questions: models/demo/ANSWERS.md
-	@$(PYTHON) -m evaluation demo-answers --engine gguf:$$($(PYTHON) -m conversion demo --data-dir $(DATA_DIR)) --out models/demo/ANSWERS.md
+	@$(PYTHON) -m evaluation demo-answers --engine gguf:$(MODEL) --force --out models/demo/ANSWERS.md
 
 wheel: $(STAMP) ## build the portable llama-cpp-python wheel a Space can install: dist/
 	@ls dist/llama_cpp_python-$(LLAMA)-*.whl 2>/dev/null && exit 0; \

@@ -1,6 +1,7 @@
 """`python -m benchmarks.start`: seconds from `make run` to a page that opens, and to a model that answers."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,12 @@ def seconds_until(url: str, started: float, child: subprocess.Popen[bytes], limi
     raise SystemExit(f"{url} did not answer in {limit_s} s.")
 
 
+def stop(child: subprocess.Popen[bytes]) -> None:
+    """End a `make run` and all that it started; it must be the leader of its own process group."""
+    os.killpg(child.pid, signal.SIGTERM)
+    child.wait(timeout=30)
+
+
 def one_start() -> dict[str, float]:
     """Start the page as a user does, wait until it answers, stop it."""
     started = time.monotonic()
@@ -38,8 +45,7 @@ def one_start() -> dict[str, float]:
         page = seconds_until(f"http://127.0.0.1:{PORT}/health", started, child)
         ready = seconds_until(f"http://127.0.0.1:{PORT}/ready", started, child)
     finally:
-        subprocess.run(["pkill", "-TERM", "-g", str(child.pid)], check=False)
-        child.wait(timeout=30)
+        stop(child)
     return {"page_s": round(page, 2), "ready_s": round(ready, 2)}
 
 

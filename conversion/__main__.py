@@ -197,14 +197,13 @@ def cut(
     as_json: AsJson = False,
 ) -> None:
     """Write the cut base, with or without an adapter, as a GGUF: what measurements compare (numpy alone)."""
-    from conversion.assemble import cut_gguf, read_adapter
+    from conversion.assemble import cut_gguf
     from conversion.vocabulary import read_kept
 
     if outtype not in ("keep", "bf16", "f32", "q8_0"):
         raise ConversionError(f"No outtype {outtype!r}; keep, bf16, f32 or q8_0.")
     source = _base(_data_dir(data_dir), base)
-    merged = read_adapter(adapter) if adapter else None
-    made = cut_gguf(source, read_kept(kept), out, adapter=merged, outtype=outtype)  # type: ignore[arg-type]
+    made = cut_gguf(source, read_kept(kept), out, adapter=adapter, outtype=outtype)  # type: ignore[arg-type]
     _say({"path": str(made), "size_bytes": made.stat().st_size}, as_json)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from corpus.check import Report, check_all
 from corpus.dialogues import load_dialogues, load_exercises, load_notes
-from corpus.mix import is_held_out, mix, prose_count, write_rows
+from corpus.mix import is_held_out, mix, note_rows, prose_count, second_mix, write_rows
 from corpus.prose import draw_slices, read_french
 from errors import ChatError, CorpusError
 from settings import load_settings
@@ -71,6 +71,29 @@ def mix_command(
         print(json.dumps({"train": str(out), "eval": str(held_out_path), "counts": counts}, ensure_ascii=False))
     else:
         typer.echo(f"{out}, {held_out_path}: {counts}", err=True)
+
+
+@app.command("mix-notes")
+def mix_notes(
+    out: Annotated[Path, typer.Option(help="Training file to write (JSONL).")],
+    data: Data = Path("data"),
+    dialogues: Annotated[int, typer.Option(min=0, help="Dialogues of the first stage to read again.")] = 40,
+    exercises: Annotated[int, typer.Option(min=0, help="Exercises of the first stage to read again.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the choice and of the order.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Make the second stage's training file: notes said back to the questions of data/queries, some dialogues."""
+    notes = load_notes(data / "notes")
+    first = mix(load_dialogues(data / "dialogues"), notes, load_exercises(data / EXERCISES), [], seed=seed)
+    said_back = []
+    for path in sorted((data / "queries").glob("*.jsonl")):
+        queries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        said_back += note_rows(queries, notes, path.stem, seed=seed)
+    rows = second_mix(first, said_back, dialogues=dialogues, exercises=exercises, seed=seed)
+    if force:
+        out.unlink(missing_ok=True)
+    write_rows(rows, out)
+    typer.echo(f"{out}: {len(said_back)} talks on notes among {len(rows)} rows", err=True)
 
 
 def main() -> None:

@@ -125,6 +125,63 @@ def mix(
     return Mixed(train, held_out)
 
 
+def note_rows(
+    queries: Iterable[Mapping[str, Any]], notes: Mapping[str, NoteFields], philosopher: str, *, seed: int = 0
+) -> list[Row]:
+    """Return talks of one, two and three turns in which each pupil's question is answered with its note's own words.
+
+    A small model that reworks an idea loses it; said back whole, the idea stays right. The longer talks teach it to
+    take the newest note, and not to say an earlier one again.
+
+    Args:
+        queries: Lines of data/queries; the first one for a note is taken, those without a note are left out.
+        notes: By id.
+        philosopher: Who answers.
+        seed: Of which questions meet in a talk.
+
+    Raises:
+        CorpusError: A query names a note that does not exist.
+    """
+    first_for: dict[str, str] = {}
+    for query in queries:
+        if query["note"] is not None:
+            first_for.setdefault(query["note"], query["message"])
+    order = list(first_for)
+    random.Random(seed).shuffle(order)  # noqa: S311  an order, not a secret
+    rows: list[Row] = []
+    start = 0
+    while start < len(order):
+        met = order[start : start + 1 + len(rows) % 3]
+        start += len(met)
+        turns: list[Turn] = []
+        hints = [hint_for(name, notes, f"{philosopher}: query {first_for[name]!r}") for name in met]
+        for name in met:
+            answer = f"{notes[name].idea} {notes[name].image} {notes[name].question}"
+            turns += [Turn("user", first_for[name]), Turn("assistant", answer)]
+        messages = build_messages(Conversation(get_persona(philosopher), tuple(turns)), hints, prefix="short")
+        rows.append({"messages": messages, "group": "+".join(met), "kind": "note"})
+    return rows
+
+
+def second_mix(first: Mixed, said_back: Sequence[Row], *, dialogues: int, exercises: int, seed: int = 0) -> list[Row]:
+    """Return the rows of the second stage: notes said back, and enough of the first stage not to forget it.
+
+    Args:
+        first: The first stage's rows.
+        said_back: Of `note_rows`.
+        dialogues: How many of the first stage's dialogues are read again.
+        exercises: The same for its exercises.
+        seed: Of the choice and of the order.
+    """
+    chance = random.Random(seed)  # noqa: S311  a choice, not a secret
+    rows = list(said_back)
+    for kind, wanted in (("dialogue", dialogues), ("exercise", exercises)):
+        known = [row for row in first.train if row["kind"] == kind]
+        rows += chance.sample(known, min(wanted, len(known)))
+    chance.shuffle(rows)
+    return rows
+
+
 def prose_count(examples: int) -> int:
     """Return how many slices make `PROSE_SHARE` of all examples."""
     return round(examples * PROSE_SHARE / (1 - PROSE_SHARE))

@@ -59,7 +59,8 @@ def build_messages(
     """Render a conversation that waits for an answer.
 
     The philosopher's opening cannot stand first in a chat template, so its question stands in the pupil's first
-    message, unless that message is itself a question: then the pupil has changed the subject.
+    message: unless that message is itself a question (then the pupil has changed the subject), or a hint says what
+    the talk is about (a small model given both says the wrong one).
 
     Args:
         conversation: Ends with a pupil's turn.
@@ -76,11 +77,11 @@ def build_messages(
             messages.append({"role": "assistant", "content": turn.text})
             continue
         parts = []
-        if pupil == 0 and asked and not turn.text.rstrip().endswith("?"):
-            parts.append(f"Question posée : {asked}")
         hint = hints[pupil] if pupil < len(hints) else None
         if hint:
             parts.append(hint.block())
+        elif pupil == 0 and asked and not turn.text.rstrip().endswith("?"):
+            parts.append(f"Question posée : {asked}")
         parts.append(turn.text)
         messages.append({"role": "user", "content": "\n\n".join(parts)})
         pupil += 1

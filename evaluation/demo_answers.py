@@ -68,9 +68,9 @@ def load_questions(path: Path, personas: Mapping[str, Persona] = PERSONAS) -> li
     return found
 
 
-def params_for(question: Question) -> SamplingParams:
+def params_for(question: Question, n_params: int) -> SamplingParams:
     """Return the page's sampling with a seed of the question's own, so that a later run compares."""
-    sampling = get_persona(question.philosopher).sampling
+    sampling = get_persona(question.philosopher).sampling_for(prefix_for(n_params))
     return SamplingParams(**asdict(sampling), seed=zlib.crc32(question.id.encode()) & 0x7FFFFFFF, stop=STOPS)
 
 
@@ -113,7 +113,7 @@ async def ask_all(
         if question.philosopher not in warmed:
             await engine.warm(messages[0]["content"])
             warmed.add(question.philosopher)
-        answer = await ask(engine, messages, params_for(question))
+        answer = await ask(engine, messages, params_for(question, engine.info.n_params))
         asked = Asked(
             question.id, question.philosopher, question.kind, question.text, note.id if note else None,
             answer.text, round(answer.first_token_s, 3), round(answer.total_s, 3),

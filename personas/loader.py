@@ -79,7 +79,7 @@ class Persona:
         works: Titles with their year.
         schemes: Ids of the favourite schemes, best first.
         starters: Five questions to begin with; `starters_en` translates them in order.
-        sampling: How answers are sampled.
+        sampling: How answers are sampled; `small_sampling` for the small models that get the short prompt.
     """
 
     key: str
@@ -102,6 +102,11 @@ class Persona:
     starters: tuple[str, ...]
     starters_en: tuple[str, ...]
     sampling: Sampling = field(default_factory=Sampling)
+    small_sampling: Sampling = field(default_factory=Sampling)
+
+    def sampling_for(self, prefix: Literal["short", "full"]) -> Sampling:
+        """Return how a model that is given this prefix is sampled."""
+        return self.small_sampling if prefix == "short" else self.sampling
 
     def __post_init__(self) -> None:
         for name, count in {"method": 3, "starters": 5, "starters_en": 5}.items():

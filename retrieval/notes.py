@@ -4,7 +4,7 @@ A small model keeps the form of its training, not the doctrine: the note brings 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,8 @@ from retrieval.french import search_tokens
 
 # Chosen on the dialogues of data/dialogues/, whose exchanges name the note they rest on or none: see
 # `python -m retrieval calibrate`.
-CONTEXT_WEIGHT = 0.7  # of the philosopher's last question: a pupil's « oui » is about it
-STAY_BONUS = 3.0  # for the note of the turn before: a talk stays on one idea until the pupil's words name another
-MIN_SCORE = 2.0  # BM25; below, nothing is near enough, unless the pupil names a notion: « Qu'est-ce que le temps ? »
+CONTEXT_WEIGHT = 1.0  # of the philosopher's last question: a pupil's « oui » is about it
+MIN_SCORE = 1.5  # BM25; below, nothing is near enough, unless the pupil names a notion: « Qu'est-ce que le temps ? »
 
 
 @dataclass(frozen=True)
@@ -126,10 +125,12 @@ class NoteIndex:
             known = [token for token in dict.fromkeys(search_tokens(text)) if token in index.vocab_dict]
             if known:
                 total += weight * index.get_scores(known)
+                if message.rstrip().endswith("?"):
+                    break  # a question of the pupil's own stands alone, unless it is a mere « pourquoi ? »
         return total
 
     def nearest(
-        self, philosopher: str, message: str, context: str | None = None, *, stay_on: str | None = None
+        self, philosopher: str, message: str, context: str | None = None, *, exclude: Collection[str] = ()
     ) -> Note | None:
         """Return the note nearest to what the pupil says, or None when nothing is near enough.
 
@@ -137,12 +138,16 @@ class NoteIndex:
             philosopher: Key of the persona; without notes, None is returned.
             message: What the pupil says.
             context: What it answers, e.g. the philosopher's last question.
-            stay_on: Id of the note of the turn before, to stay on unless another is clearly nearer.
+            exclude: Ids not to return, e.g. those that the conversation has already used.
         """
         if philosopher not in self.notes:
             return None
         scores = self.scores(philosopher, message, context)
-        scores += [STAY_BONUS * (note.id == stay_on) for note in self.notes[philosopher]]
-        best = int(np.argmax(scores))
         named = not self._notions.isdisjoint(search_tokens(message))
-        return self.notes[philosopher][best] if scores[best] >= (0 if named else MIN_SCORE) else None
+        for position in np.argsort(-scores, kind="stable"):
+            note = self.notes[philosopher][int(position)]
+            if scores[position] < (0 if named else MIN_SCORE):
+                return None
+            if note.id not in exclude:
+                return note
+        return None

@@ -24,7 +24,7 @@ STATUS_EVERY_S = 0.5
 
 
 def notes_for(index: NoteIndex | None, conversation: Conversation) -> list[Note | None]:
-    """Return the reading note nearest to each of the pupil's turns; a talk stays on a note for two turns at most.
+    """Return the reading note nearest to each of the pupil's turns, none of them twice: a small model says its note.
 
     Depends on the conversation alone: the notes of earlier turns come out the same at every later one.
     """
@@ -36,9 +36,8 @@ def notes_for(index: NoteIndex | None, conversation: Conversation) -> list[Note 
         if turn.role == "assistant":
             asked = last_question(turn.text)
         else:
-            last = chosen[-1] if chosen else None
-            stay_on = last.id if last and chosen[-2:-1] != [last] else None
-            chosen.append(index.nearest(conversation.persona.key, turn.text, asked, stay_on=stay_on))
+            used = {note.id for note in chosen if note}
+            chosen.append(index.nearest(conversation.persona.key, turn.text, asked, exclude=used))
     return chosen
 
 
@@ -81,7 +80,7 @@ class FreeTier:
             yield Warming(status.step, status.progress)
             await asyncio.sleep(STATUS_EVERY_S)
         messages = self._messages(engine, conversation)
-        sampling = conversation.persona.sampling
+        sampling = conversation.persona.sampling_for(prefix_for(engine.info.n_params))
         params = SamplingParams(
             temperature=sampling.temperature,
             top_k=sampling.top_k,
@@ -109,7 +108,7 @@ class FreeTier:
         """Build the prompt, without the oldest exchanges where it would not fit."""
         prefix = prefix_for(engine.info.n_params)
         hints: Sequence[Hint | None] = ()
-        budget = engine.info.n_ctx - conversation.persona.sampling.max_tokens
+        budget = engine.info.n_ctx - conversation.persona.sampling_for(prefix).max_tokens
         if prefix == "short":
             hints = [to_hint(note) for note in notes_for(self._index, conversation)]
             budget = min(budget, SMALL_PROMPT_TOKENS)

@@ -37,6 +37,7 @@ class Recipe(BaseModel):
         train_file: JSONL of {"messages": …} or {"text": …}.
         eval_file: The same, never trained on; the epoch with the lowest loss on it is kept.
         output_dir: Folder of the run; must not exist, unless the run is resumed.
+        init_adapter: PEFT folder of an earlier stage, to train on; its rank and scale are kept. None begins a new one.
         precision: "auto" is bf16 where the processor computes in it, fp32 otherwise: without such instructions bf16
             is emulated, some hundred times slower.
         eval_steps: None evaluates at the end of each epoch; a number, after as many steps.
@@ -53,6 +54,7 @@ class Recipe(BaseModel):
     train_file: Path
     eval_file: Path
     output_dir: Path
+    init_adapter: Path | None = None
     lora: LoraRecipe = LoraRecipe()
     epochs: float = Field(default=2.0, gt=0)
     learning_rate: float = Field(default=2e-4, gt=0, lt=1)

@@ -238,18 +238,25 @@ def _callback(stop: threading.Event, clock: dict[str, float], on_step: Callable[
 def _trainer(recipe: Recipe, model: Any, tokenizer: Any, train: Sequence[Example], held_out: Sequence[Example]) -> Any:
     """Return TRL's trainer around the base with a fresh adapter."""
     import torch
-    from peft import LoraConfig
+    from peft import LoraConfig, PeftModel
 
     from training.trainer import OrderedTrainer
 
     use_cpu = not torch.cuda.is_available()
-    adapter = LoraConfig(
+    adapter: Any = LoraConfig(
         r=recipe.lora.r,
         lora_alpha=recipe.lora.alpha,
         lora_dropout=recipe.lora.dropout,
         target_modules=list(recipe.lora.target_modules),
         task_type="CAUSAL_LM",
     )
+    if recipe.init_adapter is not None:
+        if not (recipe.init_adapter / "adapter_config.json").is_file():
+            raise TrainingError(
+                f"{recipe.init_adapter} holds no adapter; train the stage before, or drop init_adapter."
+            )
+        model = PeftModel.from_pretrained(model, recipe.init_adapter, is_trainable=True)
+        adapter = None
     try:
         return OrderedTrainer(
             model=model,

@@ -48,8 +48,7 @@ def test_a_rendered_dialogue_literally() -> None:
         {"role": "system", "content": system},
         {
             "role": "user",
-            "content": "Question posée : Es-tu libre ?\n\n"
-            "Idée : L'idée.\nImage : L'image.\nQuestion : La question ?\n\nok",
+            "content": "Idée : L'idée.\nImage : L'image.\nQuestion : La question ?\n\nok",
         },
         {"role": "assistant", "content": "Bien. Et après ?"},
         {"role": "user", "content": "je sais pas"},
@@ -192,3 +191,15 @@ def test_the_queries_that_ship_name_notes_and_spare_the_examination(philosopher:
     assert {query["note"] for query in queries} - {None} <= notes
     near = [q["message"] for q in queries if any(fuzz.ratio(q["message"].lower(), e.lower()) >= 85 for e in exam)]
     assert near == []
+
+
+def test_talks_on_notes_take_the_newest_note() -> None:
+    notes = {f"n{i}": NoteFields(f"n{i}", f"Idée {i}.", f"Image {i}.", f"Question {i} ?") for i in range(6)}
+    rows = note_rows([{"message": f"Quoi {i} ?", "note": f"n{i}"} for i in range(6)], notes, "kant")
+    assert sorted(len(row["messages"]) for row in rows) == [3, 5, 7]  # one, two and three turns after the system text
+    for row in rows:
+        for asked, answered in zip(row["messages"][1::2], row["messages"][2::2], strict=True):
+            number = answered["content"][5]
+            assert answered["content"] == f"Idée {number}. Image {number}. Question {number} ?"
+            assert asked["content"].startswith(f"Idée : Idée {number}.")
+            assert asked["content"].endswith(f"Quoi {number} ?")

@@ -21,10 +21,15 @@ def test_the_rendered_messages_are_these() -> None:
     )
     assert build_messages(talk, [HINT, None], prefix="short") == [
         {"role": "system", "content": KANT.short_prompt.strip()},
-        {"role": "user", "content": f"Question posée : La dignité a-t-elle un prix ?\n\n{BLOCK}\n\nNon."},
+        {"role": "user", "content": f"{BLOCK}\n\nNon."},
         {"role": "assistant", "content": "Pourquoi ?"},
         {"role": "user", "content": "Un ami ?"},
     ]
+
+
+def test_without_a_hint_the_opening_s_question_stands_first() -> None:
+    talk = Conversation(KANT, (Turn("assistant", "Bonjour. Es-tu libre ?"), Turn("user", "Oui.")))
+    assert build_messages(talk)[1]["content"] == "Question posée : Es-tu libre ?\n\nOui."
 
 
 def test_a_first_message_that_asks_has_changed_the_subject() -> None:
