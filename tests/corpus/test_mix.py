@@ -157,7 +157,7 @@ def test_the_command_line_on_our_own_data(tmp_path: Path) -> None:
 
 
 def test_a_note_is_said_back_to_the_first_question_for_it() -> None:
-    queries = [
+    queries: list[dict[str, str | None]] = [
         {"message": "Qu'est-ce que l'idée ?", "note": "n1"},
         {"message": "Et encore ?", "note": "n1"},
         {"message": "lol", "note": None},
