@@ -13,13 +13,14 @@ _WORDS = re.compile(r"[a-z0-9]+")
 STOP_WORDS = frozenset(
     """
     a accord ai aie ainsi alors as au aussi autre aux avec avez avoir avons bah bien bof bonjour c ca car ce
-    cela celle celui ces cet cette ceux chose choses ci comme comment coucou d dans de des dis dit donc du
-    elle elles en encore es est et etaient etait ete etes etre eu faire fait faut genre hein hello hey ici il
-    ils j jamais je jusqu l la le les leur leurs lol lorsqu lui m ma mais mdr me meme memes merci mes moi mon
-    n ne ni non nos notre nous ok okay on ont ou oui par parce pas peu peut peux plus plutot pour pourquoi
-    pourtant ptdr puis puisqu qu quand quant que quel quelle quelles quelqu quels qui quoi quoiqu s sa salut
-    sans se sera ses si soi soit sommes son sont sous suis sur t ta te tel telle tes toi ton toujours tous
-    tout toute toutes tres trop tu un une va vais vers veut voila vos votre vous vraiment y
+    cela celle celui ces cet cette ceux chose choses ci comme comment comprend comprends compris coucou d dans
+    de des dis dit donc donne donner du elle elles en encore es est et etaient etait ete etes etre eu exemple
+    exemples explique expliquer faire fait faut genre hein hello hey ici il ils j jamais je jusqu l la le les
+    leur leurs lol lorsqu lui m ma mais mdr me meme memes merci mes moi mon n ne ni non nos notre nous ok okay
+    on ont ou oui par parce pas peu peut peux pige plus plutot pour pourquoi pourtant ptdr puis puisqu qu
+    quand quant que quel quelle quelles quelqu quels qui quoi quoiqu s sa salut sans se sera ses si soi soit
+    sommes son sont sous suis sur t ta te tel telle tes toi ton toujours tous tout toute toutes tres trop tu
+    un une va vais vers veut voila vos votre vous vraiment y
     """.split()
 )
 

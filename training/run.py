@@ -256,6 +256,8 @@ def _trainer(recipe: Recipe, model: Any, tokenizer: Any, train: Sequence[Example
                 f"{recipe.init_adapter} holds no adapter; train the stage before, or drop init_adapter."
             )
         model = PeftModel.from_pretrained(model, recipe.init_adapter, is_trainable=True)
+        # The adapter names its base; PEFT would look that name up on the Hub at every save.
+        model.peft_config["default"].base_model_name_or_path = str(recipe.base_model)
         adapter = None
     try:
         return OrderedTrainer(

@@ -19,5 +19,5 @@ def test_the_manifest_names_the_parts_that_are_here() -> None:
 def test_the_licence_of_the_base_travels_with_the_parts() -> None:
     notice = (FOLDER / "NOTICE").read_text(encoding="utf-8")
     assert "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms" in notice
-    assert "modified" in notice
+    assert "MODIFIED FILES" in notice
     assert "Gemma Terms of Use" in (FOLDER / "LICENSE-GEMMA.txt").read_text(encoding="utf-8")
