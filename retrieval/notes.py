@@ -15,8 +15,8 @@ import numpy as np
 from errors import RetrievalError
 from retrieval.french import search_tokens
 
-# Chosen on the dialogues of data/dialogues/, whose exchanges name the note they rest on or none: see
-# `python -m retrieval calibrate`.
+# Low on purpose: a small model without a note babbles, so a far note does less harm than none. Chosen by reading talks;
+# `python -m retrieval calibrate` says what they do on the dialogues of data/dialogues/.
 CONTEXT_WEIGHT = 1.0  # of the philosopher's last question: a pupil's « oui » is about it
 MIN_SCORE = 1.5  # BM25; below, nothing is near enough, unless the pupil names a notion: « Qu'est-ce que le temps ? »
 
