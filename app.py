@@ -24,6 +24,7 @@ def assemble(settings: Settings) -> tuple[gr.Blocks, list[APIRoute]]:
     Personas are read when they are first imported: here, so that a broken file becomes a sentence on the page.
     """
     try:
+        from service.openai_api import openai_routes
         from tiers.free import open_free_tier
         from tiers.supply import ModelChoice
         from ui.page import build_page
@@ -36,10 +37,13 @@ def assemble(settings: Settings) -> tuple[gr.Blocks, list[APIRoute]]:
         base=settings.demo_base,
         threads=settings.threads,
         n_ctx=settings.context_tokens,
+        n_cells=settings.cache_tokens,
+        max_active=settings.max_active,
         queue_size=settings.queue_size,
+        kernels=settings.kernels,
     )
     tier = open_free_tier(choice, deadline_s=settings.answer_deadline_s)
-    return build_page(tier), routes(tier)
+    return build_page(tier), [*routes(tier), *openai_routes(tier)]
 
 
 def main() -> int:

@@ -28,15 +28,19 @@ class ChatError(Exception):
     Attributes:
         code: Key of the sentence that the page shows, e.g. "engine_busy".
         retryable: True when the same call can succeed later.
+        retry_after_s: Seconds after which it is worth a try, where somebody knows.
     """
 
     code: str = "internal"
     retryable: bool = False
+    retry_after_s: float | None = None
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         if code is not None:
             self.code = code
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
 
 
 class SettingsError(ChatError):
@@ -129,3 +133,11 @@ class ConversionError(ChatError):
     """An artefact is missing, exists already, or is unfit for the next step."""
 
     code = "conversion"
+
+
+def place_of(error: BaseException) -> str:
+    """Return the file and line that raised it: for the log, where the text of a foreign error may quote a pupil."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"

@@ -1,7 +1,7 @@
 """Every setting of the project, typed. The only reader of the environment; imported by the entries alone."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -41,8 +41,13 @@ class Settings(BaseSettings):
         default=None, description="The embedded model's base as a local GGUF; unset, it is downloaded."
     )
     threads: int | None = Field(default=None, ge=1, description="The engine's threads; unset, what the machine grants.")
-    context_tokens: int = Field(default=4096, ge=512, description="Context of the free tier's engine, in tokens.")
-    queue_size: int = Field(default=16, ge=0, description="How many pupils may wait for the engine.")
+    context_tokens: int = Field(default=4096, ge=512, description="Longest prompt and answer together, in tokens.")
+    cache_tokens: int = Field(default=16_384, ge=512, description="Tokens that the engine holds for all chats together.")
+    max_active: int = Field(default=16, ge=1, le=64, description="How many answers the engine writes at once.")
+    queue_size: int = Field(default=32, ge=0, description="How many more pupils may wait for the engine.")
+    kernels: Literal["auto", "repacked", "tiled"] = Field(
+        default="auto", description="llama.cpp's kernels; auto measures both at the first start and remembers."
+    )
     answer_deadline_s: float = Field(default=60.0, gt=0, description="Seconds an answer may take, waiting included.")
 
     @model_validator(mode="after")

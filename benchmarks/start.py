@@ -20,7 +20,7 @@ def seconds_until(url: str, started: float, child: subprocess.Popen[bytes], limi
     """Poll `url` until it answers 200; return the seconds since `started`."""
     while time.monotonic() - started < limit_s:
         if child.poll() is not None:
-            raise SystemExit(f"make run ended with status {child.returncode} before {url} answered.")
+            raise SystemExit(f"The server ended with status {child.returncode} before {url} answered.")
         try:
             if httpx.get(url, timeout=2).status_code == httpx.codes.OK:
                 return time.monotonic() - started

@@ -29,6 +29,7 @@ class SamplingParams:
         seed: None for a new one at each call.
         stop: Texts that end the answer; none of them is ever yielded.
         end_at_sentence: When `max_tokens` or the deadline cuts the answer, drop the unfinished last sentence.
+        json_schema: A JSON Schema, as JSON text, that the answer must match; None for free text.
     """
 
     temperature: float = 0.7
@@ -40,6 +41,7 @@ class SamplingParams:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     end_at_sentence: bool = True
+    json_schema: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,18 @@ class Engine(Protocol):
         """What is loaded."""
         ...
 
+    @property
+    def failure(self) -> str | None:
+        """Why this engine can answer no more, for the log; None while it can."""
+        ...
+
     def stream(
-        self, messages: Sequence[ChatMessage], params: SamplingParams, *, deadline_s: float | None = None
+        self,
+        messages: Sequence[ChatMessage],
+        params: SamplingParams,
+        *,
+        deadline_s: float | None = None,
+        client: str = "",
     ) -> AsyncGenerator[EngineEvent, None]:
         """Yield `Queued` (zero or more), `Token` (one or more), then `Finished`.
 
@@ -125,6 +137,7 @@ class Engine(Protocol):
             params: How to sample and when to stop.
             deadline_s: Seconds from now. Passed while waiting, `EngineTimeout` is raised; passed while answering,
                 the answer ends with `Finished("deadline")`.
+            client: Opaque key of who asks. Those who wait are served in turn, one of each client at a time.
 
         Raises:
             EngineBusy: The queue is full.

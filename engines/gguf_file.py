@@ -63,6 +63,7 @@ class GGUFInfo:
         chat_template: Jinja source, or None.
         control_tokens: Control pieces, in the order of their ids.
         pooling: 0 for none; otherwise this is an embedder.
+        cache_bytes_per_token: Keys and values of one token in f16, all layers together; 0 when the header does not say.
         tensors: In the order of the file.
         n_bytes: Size of the file.
         n_bytes_expected: Where the last tensor ends; more than `n_bytes` means that the file is truncated.
@@ -78,6 +79,7 @@ class GGUFInfo:
     chat_template: str | None
     control_tokens: tuple[str, ...]
     pooling: int
+    cache_bytes_per_token: int
     tensors: tuple[TensorInfo, ...]
     n_bytes: int
     n_bytes_expected: int
@@ -205,10 +207,23 @@ def _describe(path: Path, reader: _Reader) -> GGUFInfo:
         chat_template=template if isinstance(template, str) else None,
         control_tokens=_control_tokens(values),
         pooling=int(values.get(f"{arch}.pooling_type", 0)),
+        cache_bytes_per_token=_cache_bytes(values, arch),
         tensors=tuple(tensors),
         n_bytes=len(reader.data),
         n_bytes_expected=data_start + max(ends) if ends else reader.at,
     )
+
+
+def _cache_bytes(values: dict[str, Any], arch: str) -> int:
+    """Bytes of one token's keys and values in f16; some models have another number of heads in each layer."""
+    layers, width = int(values.get(f"{arch}.block_count", 0)), int(values.get(f"{arch}.embedding_length", 0))
+    heads = values.get(f"{arch}.attention.head_count", 0)
+    kv_heads = values.get(f"{arch}.attention.head_count_kv", heads)
+    per_layer = [int(n) for n in kv_heads] if isinstance(kv_heads, list) else [int(kv_heads)] * layers
+    one = int(heads[0]) if isinstance(heads, list) and heads else heads
+    head = width // int(one) if isinstance(one, int) and one else 0
+    key, value = (int(values.get(f"{arch}.attention.{name}_length", head)) for name in ("key", "value"))
+    return sum(per_layer) * (key + value) * 2
 
 
 def _read_tensors(reader: _Reader, count: int) -> tuple[list[TensorInfo], list[int]]:

@@ -1,7 +1,8 @@
-"""The free tier's engine: one llama.cpp context in this process, one answer at a time. Knows no tier and no persona.
+"""The free tier's engine: one llama.cpp context in this process, many answers at once. Knows no tier and no persona.
 
-One worker thread owns the context. Sequence 0 keeps the last chat, so that its next turn reads only what is new; the
-other sequences keep system prompts that were read ahead, shared with a chat without copying (`llama_memory_seq_cp`).
+One worker thread owns the context and goes round a loop: take in who waits, put the next token of every answer and a
+bounded part of the prompts into one step, compute it, draw a token for each. A system prompt is read once and shared
+with every chat; a chat keeps its cells between its turns.
 """
 
 import asyncio
@@ -11,89 +12,182 @@ import secrets
 import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from engines.base import ChatMessage, EngineEvent, EngineInfo, Finished, FinishReason, SamplingParams, Token, Usage
+import llama_cpp
+
+from engines.answer import Answer
+from engines.base import ChatMessage, EngineEvent, EngineInfo, Finished, SamplingParams, Usage
+from engines.cells import CachedSequence
 from engines.gguf_file import check_chat_model
-from engines.llama_model import LlamaModel, Sampler, granted_cpus
-from engines.prompt import OPEN, Prompt, PromptFormat
-from engines.text import AnswerText
+from engines.grammar import to_gbnf
+from engines.host_memory import check_memory, estimate, granted_bytes
+from engines.llama_model import N_BATCH, LlamaModel, Sampler, granted_cpus
+from engines.prefix_files import PrefixFiles, model_key
+from engines.prompt import Prompt, PromptFormat
+from engines.residents import Prefix, Residents
+from engines.steps import prompt_rows
+from engines.template import template_agrees
+from engines.tuning import open_tuned
 from engines.waiting import Job, WaitingLine
 from errors import ChatError, EngineError, EngineTimeout
 
 logger = logging.getLogger(__name__)
 
-CHAT = 0  # the sequence of the last chat
-N_SEQUENCES = 9  # and eight system prompts
-PREFIX_CELLS = 3072  # tokens of context kept for them, beyond the chat's own
-CHUNK = 128  # prompt rows between two looks at Stop; more are hardly faster, and a 7B reads these in 2 to 4 s
-TAIL = 24  # tokens before the end of the budget from which only whole sentences are begun; a quarter of it if more
+N_RESTING = 39  # chats that may keep a sequence between turns, beside those that are answered
+PREFIX_CELLS = 3072  # tokens of context kept for system prompts, beyond one chat of full length
+PARK_BYTES = 1_000_000_000  # host memory for chats that had to make room; at most a tenth of what is granted
 N_REMEMBERED = 512  # answers whose sampled ids are remembered, oldest forgotten first: about 1 MB
 MAX_CHARS_PER_TOKEN = 16  # French has 4; beyond this a conversation is too long without counting its tokens
+MAX_FAILURES = 3  # steps in a row that fail, each on a new context: then the model is given up
+AGEING = 40  # rows a second: how fast a long prompt that waits overtakes shorter ones
 
 
-class _GoneError(Exception):
-    """The caller has left; nobody is told."""
+@dataclass(eq=False)
+class _Slot:
+    """A request that is being served.
+
+    Attributes:
+        job: Who asked.
+        answer: What has been said; None for a prompt that is only read ahead.
+        prefix: The system prompt that must be read first, None once it was.
+        sequence: Where it is read, None until then.
+        n_cached: Tokens of the prompt that were known.
+        started: When it was taken in, on the clock of `time.monotonic`.
+    """
+
+    job: Job
+    answer: Answer | None
+    prefix: Prefix | None = None
+    sequence: CachedSequence | None = None
+    n_cached: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def unread(self) -> int:
+        """Tokens of the prompt still to be read."""
+        return max(len(self.job.prompt.ids) - len(self.sequence.tokens), 0) if self.sequence else 0
+
+    @property
+    def promised(self) -> int:
+        """Cells that it may still take."""
+        if self.job.params is None:
+            return 0
+        held = len(self.sequence.tokens) if self.sequence else self.job.prompt.n_shared if self.prefix else 0
+        return max(len(self.job.prompt.ids) + self.job.params.max_tokens - held, 0)
 
 
-class _Saying:
-    """What an answer has come to: the ids sampled, the text shown, when it began."""
+@dataclass
+class EngineStats:
+    """What the worker has done since the start; its fields only grow, but for the last five.
 
-    def __init__(self, job: Job) -> None:
-        self.sampled: list[int] = []
-        self.said = ""
-        self.began = 0.0
-        self._job = job
+    Attributes:
+        steps: Steps computed.
+        rows: Rows in them.
+        compute_s: Seconds inside llama.cpp's decode.
+        python_s: Seconds of everything else in a step, sampling included.
+        longest_pause_s: The longest time between two tokens of a running answer.
+        failures: Contexts that had to be made anew.
+        slowdown: How much longer steps take than when they were measured.
+        active: Answers running.
+        waiting: Requests in line.
+        resting: Chats that keep their cells.
+        cells: Cells in use.
+    """
 
-    def show(self, text: str) -> None:
-        if text:
-            self.began = self.began or time.monotonic()
-            self.said += text
-            self._job.send(Token(text))
+    steps: int = 0
+    rows: int = 0
+    compute_s: float = 0.0
+    python_s: float = 0.0
+    longest_pause_s: float = 0.0
+    failures: int = 0
+    slowdown: float = 1.0
+    active: int = 0
+    waiting: int = 0
+    resting: int = 0
+    cells: int = 0
 
 
 class LlamaCppEngine:
     """See `engines.base.Engine`.
 
-    Near the end of `max_tokens` or of the deadline (`TAIL`), and with `end_at_sentence`, a sentence that has begun to
-    be shown is shown on, and later ones only when they are finished. So a cut answer ends at a sentence's end, unless
-    a sentence is longer than the tail.
-
     Args:
         path: A GGUF.
         threads: Threads of one step; None takes what the container grants.
         n_ctx: Longest prompt and answer together; less when the model was trained on less.
+        n_cells: Tokens that all chats hold together; raised to what one chat and the system prompts need.
+        max_active: How many answers run at once.
         queue_size: How many may wait.
+        cache_dir: Where system prompts and the choice of kernels are kept; None keeps neither.
+        kernels: "auto" measures and decides; "repacked" or "tiled" decide.
 
     Raises:
         ModelUnfit: The file is missing, damaged or no chat model.
-        EngineError: There is no memory for its context.
+        EngineError: There is not enough memory (`memory_short`), or `kernels` is unknown.
     """
 
     def __init__(
-        self, path: Path | str, *, threads: int | None = None, n_ctx: int = 4096, queue_size: int = 16
+        self,
+        path: Path | str,
+        *,
+        threads: int | None = None,
+        n_ctx: int = 4096,
+        n_cells: int = 16384,
+        max_active: int = 16,
+        queue_size: int = 64,
+        cache_dir: Path | None = None,
+        kernels: str = "auto",
     ) -> None:
         started = time.monotonic()
         path = Path(path)
         header = check_chat_model(path)
         n_ctx = min(n_ctx, header.n_ctx_train or n_ctx)
+        cells = max(n_cells, n_ctx + PREFIX_CELLS)
         threads = threads or granted_cpus()
-        self._model = LlamaModel(path, threads=threads, n_cells=n_ctx + PREFIX_CELLS, n_seq=N_SEQUENCES)
+        granted = granted_bytes()
+        check_memory(estimate(header, n_cells=cells, n_rows=N_BATCH, repack=kernels == "repacked"), granted, path.name)
+        need = estimate(header, n_cells=cells, n_rows=N_BATCH, repack=True)
+        key = model_key(path, library=llama_cpp.__version__, cache="f16", flash=True, swa_full=True)
+
+        def open_model(repack: bool) -> LlamaModel:
+            n_seq = Residents.n_sequences(max_active + N_RESTING)
+            return LlamaModel(path, threads=threads, n_cells=cells, n_seq=n_seq, repack=repack)
+
+        self._model, tuning = open_tuned(
+            open_model,
+            fits_repacked=need.total <= granted,
+            cache=cache_dir / "kernels.json" if cache_dir else None,
+            key=f"{key} {threads} threads",
+            kernels=kernels,
+        )
+        self.costs = tuning.costs
+        self._stats = EngineStats()
+        self._residents = Residents(
+            self._model,
+            n_chats=max_active + N_RESTING,
+            prefix_cells=cells - n_ctx,
+            files=PrefixFiles(cache_dir / "prefixes", key) if cache_dir else None,
+            park_bytes=min(PARK_BYTES, granted // 10),
+        )
         self._format = PromptFormat(self._model)
-        if self._format.version == "v1" and OPEN not in (header.chat_template or OPEN):
-            logger.warning("%s has another chat format than Mistral's; its answers will be poor", path.name)
+        agreement = template_agrees(header.chat_template, self._format)
+        if not agreement.agrees:
+            logger.warning("%s: its chat template and our layout differ: %s", path.name, agreement.reason)
         self._info = EngineInfo(path.stem, header.n_params, n_ctx)
-        self._line = WaitingLine(queue_size)
-        self._chat: list[int] = []  # what sequence CHAT holds
-        self._prefixes: dict[tuple[int, ...], int] = {}  # system prompts to keep, least recently used first -> sequence
-        self._resident: set[int] = set()  # the sequences that hold theirs
+        self._line = WaitingLine(queue_size, max_active)
+        self._max_active = max_active
+        self._slots: list[_Slot] = []
+        self._failure: str | None = None
+        self._failures_in_a_row = 0
         # Hash of a prompt and its answer -> the ids it was sampled as. Written by the worker, read by callers.
         self._answers: dict[int, tuple[int, ...]] = {}
         self._thread = threading.Thread(target=self._work, name=f"engine-{path.stem}", daemon=True)
         self._thread.start()
         atexit.register(self.close)  # a step that is under way while the process ends would crash it
         logger.info(
-            "%s ready in %.2f s: %d threads, %d tokens", path.name, time.monotonic() - started, threads, n_ctx
+            "%s ready in %.2f s: %d threads, %d tokens a chat, %d in all, %d answers at once, pauses up to %.1f s",
+            path.name, time.monotonic() - started, threads, n_ctx, cells, max_active, self.costs.stall_s,
         )  # fmt: skip
 
     @property
@@ -101,14 +195,38 @@ class LlamaCppEngine:
         """See `Engine.info`."""
         return self._info
 
+    @property
+    def failure(self) -> str | None:
+        """See `Engine.failure`."""
+        return self._failure
+
+    @property
+    def stats(self) -> EngineStats:
+        """What the worker has done so far, and what it holds now."""
+        cells = self._residents.cells
+        return replace(
+            self._stats,
+            active=len(self._slots),
+            waiting=self._line.n_waiting,
+            resting=self._residents.n_idle,
+            cells=cells.n_cells - cells.n_free,
+        )
+
     async def stream(
-        self, messages: Sequence[ChatMessage], params: SamplingParams, *, deadline_s: float | None = None
+        self,
+        messages: Sequence[ChatMessage],
+        params: SamplingParams,
+        *,
+        deadline_s: float | None = None,
+        client: str = "",
     ) -> AsyncGenerator[EngineEvent, None]:
         """See `Engine.stream`."""
         loop = asyncio.get_running_loop()
         prompt = self._render(messages, params.max_tokens)
+        if params.json_schema:
+            to_gbnf(params.json_schema)  # here, not in the worker: others are being answered there
         deadline = None if deadline_s is None else time.monotonic() + deadline_s
-        job = Job(prompt, params, deadline, loop)
+        job = Job(prompt, params, deadline, loop, client)
         self._line.submit(job)
         timer = None if deadline_s is None else loop.call_later(deadline_s, self._line.expire, job)
         try:
@@ -175,178 +293,217 @@ class LlamaCppEngine:
     # What follows runs in the worker thread, alone with the model.
 
     def _work(self) -> None:
-        while (job := self._line.next()) is not None:
-            answer_s: float | None = None
-            last: Finished | ChatError | None = None
+        while not self._line.closed:
+            if not self._slots and not self._line.wait():
+                break
+            started, computed = time.perf_counter(), self._stats.compute_s
             try:
-                if job.params is None:
-                    self._keep_prefix(job, job.prompt.ids)
-                else:
-                    last = self._answer(job, job.params)
-                    answer_s = last.usage.total_s
-            except _GoneError:
-                logger.info("request %d: cancelled", job.number)
-            except EngineError as error:
-                logger.info("request %d: %s", job.number, error)
-                last = error
-            except Exception:  # a fault of ours must not end the thread: every later caller would wait for ever
-                logger.exception("request %d failed", job.number)
-                self._forget()
-                last = EngineError("The engine failed; the log says why.")
-            self._line.done(answer_s)  # before the last event: a caller who asks again at once finds the place free
-            job.send(last)
+                self._step()
+            except Exception as error:  # a fault of ours must not end the thread: every caller would wait for ever
+                self._recover(error)
+            self._stats.python_s += time.perf_counter() - started - (self._stats.compute_s - computed)
+        closed = EngineError(self._failure or "The engine was closed.")
+        for slot in list(self._slots):
+            self._end(slot, closed)
+        self._residents.close()
         self._model.close()
 
-    def _answer(self, job: Job, params: SamplingParams) -> Finished:
-        started = time.monotonic()
-        cached = self._recall(job)
-        row = self._read(job, CHAT, job.prompt.ids, cached)
-        sampler = Sampler(params, _seed(params), self._model.n_vocab)
-        saying = _Saying(job)
+    def _step(self) -> None:
+        """Take in who waits, compute one step, hand its tokens out."""
+        for slot in list(self._slots):
+            self._check(slot)
+        while len(self._slots) < self._max_active and (job := self._line.take(self._fits)):
+            self._begin(job)
+        wanted = self._compose()
+        if self._model.rows.count:
+            self._compute()
+        for slot, row in wanted:
+            self._draw(slot, row)
+        for prefix in {slot.prefix for slot in self._slots if slot.prefix and slot.prefix.ready}:
+            self._residents.save(prefix)
+        for slot in list(self._slots):
+            self._advance(slot)
+
+    def _fits(self, job: Job) -> bool:
+        """Whether there are cells for all that this job may come to, beside what the running ones were promised."""
+        prompt = job.prompt
+        known = prompt.ids[: prompt.n_shared] in self._residents.prefixes
+        need = len(prompt.ids) + (job.params.max_tokens if job.params else 0) - (prompt.n_shared if known else 0)
+        unread = sum(len(p.ids) - len(p.sequence.tokens) for p in self._residents.prefixes.values() if p.wanted)
+        return need + unread + sum(slot.promised for slot in self._slots) <= self._residents.n_available()
+
+    def _begin(self, job: Job) -> None:
+        """Give a job its slot; it reads its system prompt first where nobody has."""
+        prompt, params = job.prompt, job.params
+        shared = prompt.ids[: prompt.n_shared]
         try:
-            reason = self._generate(job, params, sampler, row, saying)
-        finally:
-            sampler.close()
-        self._remember(job.prompt, saying)
+            answer = Answer(job, self._model, Sampler(params, _seed(params), self._model)) if params else None
+        except EngineError as error:
+            self._line.done(None)
+            job.send(error)
+            return
+        slot = _Slot(job, answer)
+        self._slots.append(slot)
+        if shared and (prefix := self._residents.prefix(shared, pinned=params is None)):
+            prefix.wanted += 1
+            slot.prefix = prefix
+        elif params is None:
+            logger.warning("a system prompt of %d tokens is too long to be kept", len(shared))
+        self._advance(slot)
+
+    def _advance(self, slot: _Slot) -> None:
+        """Let a slot go on whose system prompt has been read."""
+        if slot.sequence or (slot.prefix and not slot.prefix.ready) or slot not in self._slots:
+            return
+        self._release(slot)
+        if slot.answer is None:
+            self._end(slot, None)
+            return
+        prompt = slot.job.prompt
+        slot.sequence = self._residents.place(prompt.ids, prompt.n_shared)
+        slot.n_cached = len(slot.sequence.tokens)
+
+    def _release(self, slot: _Slot) -> None:
+        if slot.prefix:
+            slot.prefix.wanted -= 1
+            slot.prefix = None
+
+    def _compose(self) -> list[tuple[_Slot, int]]:
+        """Fill the rows of a step; return the slots that get a token from it, each with its row."""
+        rows = self._model.rows
+        rows.clear()
+        wanted: list[tuple[_Slot, int]] = []
+        readers: list[tuple[float, tuple[int, ...], CachedSequence, _Slot | None]] = []
+        now = time.monotonic()
+        for slot in self._slots:
+            sequence = slot.sequence
+            if slot.answer is None or sequence is None:
+                continue
+            if slot.unread:
+                urgency = slot.unread - AGEING * (now - slot.started)
+                readers.append((urgency, slot.job.prompt.ids, sequence, slot))
+            else:
+                token = slot.answer.sampled[-1]
+                wanted.append((slot, rows.add((token,), len(sequence.tokens), sequence.id, wanted=True)))
+                self._note(sequence, (token,))
+        for prefix in self._residents.prefixes.values():
+            if prefix.wanted and not prefix.ready:
+                oldest = min(slot.started for slot in self._slots if slot.prefix is prefix)
+                unread = len(prefix.ids) - len(prefix.sequence.tokens)
+                readers.append((unread - AGEING * (now - oldest), prefix.ids, prefix.sequence, None))
+        waiting = sum(len(ids) - len(sequence.tokens) for _, ids, sequence, _ in readers)
+        left = prompt_rows(self.costs, rows.count, waiting, rows.capacity, self._stats.slowdown)
+        for _, ids, sequence, reader in sorted(readers, key=lambda entry: entry[0]):
+            position = len(sequence.tokens)
+            part = ids[position : position + left]
+            if not part:
+                break
+            last = reader is not None and position + len(part) == len(ids)
+            row = rows.add(part, position, sequence.id, wanted=last)
+            self._note(sequence, part)
+            if reader is not None and last:
+                wanted.append((reader, row))
+            left -= len(part)
+        return wanted
+
+    def _note(self, sequence: CachedSequence, tokens: Sequence[int]) -> None:
+        """Count the cells of rows that are about to be computed; a step that fails throws the whole count away."""
+        if not self._residents.make_room(len(tokens)):
+            raise EngineError("The cache is full though every answer was promised its room; a fault of the engine.")
+        self._residents.cells.extend(sequence, tokens)
+
+    def _compute(self) -> None:
+        count = self._model.rows.count
+        started = time.perf_counter()
+        done = self._model.decode()
+        taken = time.perf_counter() - started
+        if not done:
+            raise EngineError("llama.cpp found no free cells where there are some; the context is made anew.")
+        self._failures_in_a_row = 0
+        stats = self._stats
+        stats.steps, stats.rows, stats.compute_s = stats.steps + 1, stats.rows + count, stats.compute_s + taken
+        # Steps take longer with more context, on a warm processor, beside another program: the plan follows.
+        stats.slowdown += 0.1 * (min(max(taken / self.costs.of(count), 0.5), 10.0) - stats.slowdown)
+        if any(slot.answer and slot.answer.sampled for slot in self._slots):
+            stats.longest_pause_s = max(stats.longest_pause_s, taken)
+
+    def _draw(self, slot: _Slot, row: int) -> None:
+        answer = slot.answer
+        assert answer is not None  # noqa: S101 - only answers have rows that are wanted
+        try:
+            answer.draw(row)
+        except EngineError as error:
+            self._end(slot, error)
+            return
+        if answer.reason is None:
+            return
+        ended = time.monotonic()
         usage = Usage(
-            prompt_tokens=len(job.prompt.ids),
-            cached_tokens=cached,
-            completion_tokens=len(saying.sampled),
-            queued_s=started - job.submitted,
-            first_token_s=saying.began - started,
-            total_s=time.monotonic() - started,
+            prompt_tokens=len(slot.job.prompt.ids),
+            cached_tokens=slot.n_cached,
+            completion_tokens=len(answer.sampled),
+            queued_s=slot.started - slot.job.submitted,
+            first_token_s=answer.began - slot.started,
+            total_s=ended - slot.started,
         )
-        logger.info("request %d: %s, %s", job.number, reason, usage)
-        return Finished(reason, usage)
+        self._remember(slot.job.prompt, answer)
+        logger.info("request %d: %s, %s", slot.job.number, answer.reason, usage)
+        self._end(slot, Finished(answer.reason, usage))
 
-    def _generate(
-        self, job: Job, params: SamplingParams, sampler: Sampler, row: int, saying: "_Saying"
-    ) -> FinishReason:
-        """Sample, show and read tokens until something ends the answer; return what."""
-        text = AnswerText((*params.stop, OPEN), sentences=params.end_at_sentence)
-        tail = max(TAIL, params.max_tokens // 4)
-        started = time.monotonic()
-        while True:
-            token = self._model.sample(sampler, row, speak=text.is_blank)
-            if self._model.is_control(token):
-                saying.show(text.finish())
-                reason: FinishReason = "stop"
-                break
-            saying.sampled.append(token)
-            count = len(saying.sampled)
-            left = min(params.max_tokens - count, _steps_left(job, started, count))
-            saying.show(text.feed(self._model.piece(token), hold=left < tail))
-            if text.stopped or count >= params.max_tokens or job.is_late:
-                reason = "stop" if text.stopped else "length" if count >= params.max_tokens else "deadline"
-                saying.show(text.finish(cut=reason != "stop"))
-                break
-            self._check(job)
-            row = self._decode(CHAT, (token,), len(self._chat))
-        if not saying.said and reason == "deadline":
-            raise EngineTimeout("The deadline passed before the first word; ask again later.")
-        if not saying.said:
-            raise EngineError("The model answered with nothing that can be shown; ask again.", code="answer_empty")
-        return reason
+    def _check(self, slot: _Slot) -> None:
+        """End a slot whose caller has left, or whose time is up before its first token."""
+        if slot.job.cancelled:
+            logger.info("request %d: cancelled", slot.job.number)
+            self._end(slot, None)
+        elif slot.job.is_late and slot.answer and not slot.answer.sampled:
+            self._end(slot, EngineTimeout("The deadline passed before the first word; ask again later."))
 
-    def _remember(self, prompt: Prompt, saying: "_Saying") -> None:
-        """Note which of the sampled ids spell what was shown: the chat's next turn gives them back."""
-        pieces = list(map(self._model.piece, saying.sampled))
-        for count in range(len(pieces), 0, -1):
-            text = b"".join(pieces[:count]).decode("utf-8", errors="ignore").strip()
-            if text == saying.said:
-                self._answers[hash((prompt.ids, saying.said))] = tuple(saying.sampled[:count])
-                while len(self._answers) > N_REMEMBERED:
-                    del self._answers[next(iter(self._answers))]
-            if len(text) <= len(saying.said):
-                return
+    def _end(self, slot: _Slot, last: Finished | EngineError | None) -> None:
+        """Free what a slot holds, then tell its caller: one who asks again at once finds the place free."""
+        if slot not in self._slots:
+            return
+        self._slots.remove(slot)
+        self._release(slot)
+        if slot.answer:
+            slot.answer.close()
+        if slot.sequence in self._residents.active:
+            self._residents.retire(slot.sequence)
+        self._line.done(last.usage.total_s if isinstance(last, Finished) else None)
+        slot.job.send(last)
 
-    def _recall(self, job: Job) -> int:
-        """Make sequence CHAT hold the longest beginning of the prompt that is known; return its length.
+    def _remember(self, prompt: Prompt, answer: Answer) -> None:
+        """Note the ids of an answer for the chat's next turn."""
+        if kept := answer.kept():
+            self._answers[hash((prompt.ids, answer.said))] = kept
+            while len(self._answers) > N_REMEMBERED:
+                del self._answers[next(iter(self._answers))]
 
-        The last token of the prompt is always read again: its row gives the first token of the answer.
-        """
-        ids, n_shared = job.prompt.ids, job.prompt.n_shared
-        kept = min(_n_common(self._chat, ids), len(ids) - 1)
-        prefix = ids[:n_shared]
-        if kept < n_shared and prefix in self._prefixes and self._keep_prefix(job, prefix):
-            self._model.share(self._prefixes[prefix], CHAT)
-            self._chat = list(prefix)
-            return n_shared
-        self._chat = self._chat[:kept] if self._model.rewind(CHAT, kept) else []
-        return len(self._chat)
+    def _recover(self, error: Exception) -> None:
+        """Tell every caller, and make the context anew with the system prompts out of their files."""
+        if isinstance(error, EngineError):
+            logger.error("a step failed: %s", error)
+        else:
+            logger.exception("a step failed")
+        self._stats.failures += 1
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= MAX_FAILURES:
+            self._give_up(f"{MAX_FAILURES} steps in a row failed, the last one so: {error}")
+        else:
+            try:
+                self._model.reopen()
+                self._residents.forget()
+            except EngineError as last:
+                self._give_up(str(last))
+        self._residents.active.clear()  # what they held is uncertain: not to be kept as resting chats
+        for slot in list(self._slots):
+            self._end(slot, EngineError("The engine failed; the log says why."))
 
-    def _keep_prefix(self, job: Job, ids: tuple[int, ...]) -> bool:
-        """Read a system prompt into a sequence of its own, dropping the least recently used for it.
-
-        Returns False when it is too long to be kept beside a chat.
-        """
-        if len(ids) > PREFIX_CELLS:
-            logger.warning("a system prompt of %d tokens is not kept, at most %d are", len(ids), PREFIX_CELLS)
-            return False
-        sequence = self._prefixes.pop(ids, None)
-        if sequence is None:
-            while len(self._prefixes) >= N_SEQUENCES - 1 or sum(map(len, self._prefixes)) + len(ids) > PREFIX_CELLS:
-                dropped = self._prefixes.pop(next(iter(self._prefixes)))
-                self._resident.discard(dropped)
-                self._model.rewind(dropped, 0)
-            sequence = next(s for s in range(CHAT + 1, N_SEQUENCES) if s not in self._prefixes.values())
-        self._prefixes[ids] = sequence
-        if sequence not in self._resident:
-            self._model.rewind(sequence, 0)  # a reading that was broken off may have left a part
-            self._read(job, sequence, ids, 0)
-            self._resident.add(sequence)
-        return True
-
-    def _read(self, job: Job, sequence: int, ids: tuple[int, ...], start: int) -> int:
-        """Decode `ids[start:]` in chunks, looking at Stop and the clock before each; return the row to sample."""
-        row = 0
-        for at in range(start, len(ids), CHUNK):
-            self._check(job)
-            if job.is_late:
-                raise EngineTimeout("The deadline passed before the first word; ask again later.")
-            row = self._decode(sequence, ids[at : at + CHUNK], at)
-        return row
-
-    def _decode(self, sequence: int, ids: tuple[int, ...], position: int) -> int:
-        try:
-            row = self._model.decode(ids, position, sequence)
-        except EngineError:
-            logger.exception("the context is emptied")
-            self._forget()
-            raise
-        if sequence == CHAT:
-            self._chat += ids
-        return row
-
-    def _check(self, job: Job) -> None:
-        if job.cancelled:
-            raise _GoneError
-        if self._line.closed:
-            raise EngineError("The engine was closed.")
-
-    def _forget(self) -> None:
-        """Empty the context after a failure; system prompts are read again when they are next needed."""
-        self._model.clear()
-        self._chat = []
-        self._resident.clear()
-
-
-def _n_common(first: Sequence[int], second: Sequence[int]) -> int:
-    """Length of the longest common beginning."""
-    for count, (a, b) in enumerate(zip(first, second, strict=False)):
-        if a != b:
-            return count
-    return min(len(first), len(second))
+    def _give_up(self, reason: str) -> None:
+        logger.critical("the engine gives up: %s", reason)
+        self._failure = reason
+        self._line.close(EngineError(f"The engine failed for good: {reason}"))
 
 
 def _seed(params: SamplingParams) -> int:
     """32 bits; all of them set would ask llama.cpp for a random seed."""
     return secrets.randbits(31) if params.seed is None else params.seed % 0xFFFFFFFF
-
-
-def _steps_left(job: Job, began: float, count: int) -> float:
-    """How many more tokens the deadline allows, at the speed so far."""
-    if job.deadline is None:
-        return float("inf")
-    now = time.monotonic()
-    return (job.deadline - now) / max((now - began) / count, 1e-6)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.base import SamplingParams
+from engines.grammar import to_gbnf
 from errors import EngineError, ModelUnfit
 
 # Both are read when the library is loaded. A dying process must not start a debugger. And threads that wait for each
@@ -29,7 +30,7 @@ import llama_cpp as lib
 logger = logging.getLogger(__name__)
 
 CGROUP = Path("/sys/fs/cgroup")
-N_BATCH = 512  # rows that one decode may hold
+N_BATCH = 256  # rows that one step may hold
 NULL_TOKEN = -1
 _LEVELS = {2: logging.DEBUG, 3: logging.DEBUG, 4: logging.ERROR}  # ggml.h: info, warning, error
 
@@ -57,6 +58,69 @@ def granted_cpus(cgroup: Path = CGROUP) -> int:
     return max(limit, 1)
 
 
+class Rows:
+    """The rows of one step, over numpy memory that llama.cpp reads in place; filled without a Python loop.
+
+    Args:
+        capacity: Most rows.
+        n_vocab: Ids at or above it are refused: they would end the process.
+        n_seq: Number of sequences, refused likewise.
+    """
+
+    def __init__(self, capacity: int, n_vocab: int, n_seq: int) -> None:
+        self.capacity = capacity
+        self.count = 0
+        self._n_vocab, self._n_seq = n_vocab, n_seq
+        self._token, self._position, self._sequence = (np.zeros(capacity, np.int32) for _ in range(3))
+        self._one, self._wanted = np.ones(capacity, np.int32), np.zeros(capacity, np.int8)
+        pointer = ctypes.POINTER(ctypes.c_int32)
+        first: int = self._sequence.ctypes.data
+        self._ids = (pointer * capacity)(*(ctypes.cast(first + 4 * i, pointer) for i in range(capacity)))
+        self._batch = lib.llama_batch(
+            0,
+            _int32(self._token),
+            None,
+            _int32(self._position),
+            _int32(self._one),
+            ctypes.cast(self._ids, ctypes.POINTER(pointer)),
+            self._wanted.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def clear(self) -> None:
+        """Begin a new step."""
+        self.count = 0
+
+    def add(self, tokens: Sequence[int], position: int, sequence: int, *, wanted: bool) -> int:
+        """Add tokens of one sequence, in order, and return the row of the last.
+
+        Args:
+            tokens: Ids, at least one.
+            position: Of the first of them: how long the sequence is.
+            sequence: Its number.
+            wanted: Whether the last row is to be sampled from.
+
+        Raises:
+            EngineError: They do not fit, or an id is out of range; nothing was added.
+        """
+        start, end = self.count, self.count + len(tokens)
+        fits = start < end <= self.capacity and 0 <= sequence < self._n_seq and position >= 0
+        if not fits or min(tokens) < 0 or max(tokens) >= self._n_vocab:
+            raise EngineError(f"{len(tokens)} rows for sequence {sequence} or their ids are out of range.")
+        self._token[start:end] = tokens
+        self._position[start:end] = range(position, position + len(tokens))
+        self._sequence[start:end] = sequence
+        self._wanted[start:end] = 0
+        self._wanted[end - 1] = wanted
+        self.count = end
+        return end - 1
+
+    @property
+    def batch(self) -> Any:
+        """llama.cpp's view of the rows."""
+        self._batch.n_tokens = self.count
+        return self._batch
+
+
 class LlamaModel:
     """A loaded model with one context of several sequences (unified KV, flash attention, f16).
 
@@ -64,38 +128,37 @@ class LlamaModel:
         path: A GGUF that `check_chat_model` has passed.
         threads: Threads of one step.
         n_cells: Tokens that all sequences hold together.
-        n_seq: Number of sequences.
+        n_seq: Number of sequences, at most `N_BATCH`.
+        repack: Whether to keep a second copy of the weights, rearranged for steps of a few rows.
 
     Raises:
         ModelUnfit: llama.cpp refuses the file.
         EngineError: There is no memory for the context.
     """
 
-    def __init__(self, path: Path, *, threads: int, n_cells: int, n_seq: int) -> None:
+    def __init__(self, path: Path, *, threads: int, n_cells: int, n_seq: int, repack: bool = True) -> None:
         lib.llama_log_set(_on_log, ctypes.c_void_p())
         lib.llama_backend_init()
         self._lock = threading.Lock()  # text calls against close()
         self._ctx: Any = None
+        self.name, self.threads, self.n_cells, self.n_seq = path.name, threads, n_cells, n_seq
         model_params = lib.llama_model_default_params()
         model_params.load_mode = lib.LLAMA_LOAD_MODE_MMAP
+        model_params.use_extra_bufts = repack
         self._model: Any = lib.llama_model_load_from_file(os.fsencode(path), model_params)
         if not self._model:
             raise ModelUnfit(f"llama.cpp cannot load {path.name}; the log says why. Fetch it again, or take another.")
-        params = lib.llama_context_default_params()
-        params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = n_cells, N_BATCH, N_BATCH, n_seq
-        params.kv_unified, params.swa_full = True, True  # sharing without copies; exact rewinds with a sliding window
-        params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
-        params.n_threads = params.n_threads_batch = threads
-        self._ctx = lib.llama_init_from_model(self._model, params)
-        if not self._ctx:
-            lib.llama_model_free(self._model)
-            raise EngineError(f"No context of {n_cells} tokens for {path.name}; lower BAF_CONTEXT_TOKENS.")
-        self._memory = lib.llama_get_memory(self._ctx)
         self._vocab = lib.llama_model_get_vocab(self._model)
         self.n_vocab: int = lib.llama_vocab_n_tokens(self._vocab)
         self.n_ctx_train: int = lib.llama_model_n_ctx_train(self._model)
         self.n_params: int = lib.llama_model_n_params(self._model)
-        self._rows = _Rows(N_BATCH)
+        self.window: int = lib.llama_model_n_swa(self._model)  # of the sliding attention, 0 for none
+        try:
+            self.reopen()
+        except EngineError:
+            lib.llama_model_free(self._model)
+            raise
+        self.rows = Rows(N_BATCH, self.n_vocab, n_seq)
         # Kept here, as the library may not be asked about them in one thread while another closes the model.
         bos = lib.llama_vocab_bos(self._vocab)
         self.bos: int | None = None if bos == NULL_TOKEN else bos
@@ -106,6 +169,28 @@ class LlamaModel:
             if self._attribute(token) & lib.LLAMA_TOKEN_ATTR_CONTROL or lib.llama_vocab_is_eog(self._vocab, token)
         }
         self.adds_space = b"".join(map(self.piece, self.encode("a"))).startswith(b" ")
+        template: bytes = lib.llama_model_chat_template(self._model, None) or b""
+        self.spaced = not self.adds_space and b"[INST] " in template
+
+    def reopen(self) -> None:
+        """Make the context anew, empty.
+
+        Raises:
+            EngineError: There is no memory for it; the model cannot be used any more.
+        """
+        if self._ctx:
+            lib.llama_free(self._ctx)
+        params = lib.llama_context_default_params()
+        params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = self.n_cells, N_BATCH, N_BATCH, self.n_seq
+        params.kv_unified, params.swa_full = True, True  # sharing without copies; exact rewinds with a sliding window
+        params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        params.n_threads = params.n_threads_batch = self.threads
+        self._ctx = lib.llama_init_from_model(self._model, params)
+        if not self._ctx:
+            raise EngineError(
+                f"No context of {self.n_cells} tokens for {self.name}; lower BAF_CACHE_TOKENS.", code="memory_short"
+            )
+        self._memory = lib.llama_get_memory(self._ctx)
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Ids of a text; control pieces written in it are found only when `special` is set."""
@@ -143,42 +228,84 @@ class LlamaModel:
                 count = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
         return buffer.raw[: max(count, 0)]
 
-    def decode(self, tokens: Sequence[int], position: int, sequence: int) -> int:
-        """Read tokens into a sequence, at most `N_BATCH`, and return the row to sample the next one from.
+    def decode(self) -> bool:
+        """Compute the step that `rows` holds. False: there are not enough free cells, and nothing has changed.
 
         Raises:
-            EngineError: Rows out of range, no free cell, or a failed step. What the sequences hold is then uncertain.
+            EngineError: The step failed. What the sequences hold is then uncertain: `reopen`.
         """
-        if not 0 < len(tokens) <= N_BATCH or min(tokens) < 0 or max(tokens) >= self.n_vocab:
-            raise EngineError(f"{len(tokens)} rows or their ids are out of range; nothing was decoded.")
-        code = lib.llama_decode(self._ctx, self._rows.fill(tokens, position, sequence))
-        if code != 0:
-            raise EngineError(f"llama_decode returned {code} at position {position} of sequence {sequence}.")
-        return len(tokens) - 1
+        code = lib.llama_decode(self._ctx, self.rows.batch)
+        if code not in {0, 1}:
+            raise EngineError(f"llama_decode returned {code} for {self.rows.count} rows.")
+        lib.llama_synchronize(self._ctx)
+        return bool(code == 0)
+
+    def read(self, tokens: Sequence[int], position: int, sequence: int) -> int:
+        """Decode tokens of one sequence and return the row to sample the next one from.
+
+        Raises:
+            EngineError: As `Rows.add` and `decode`, or there are not enough free cells.
+        """
+        self.rows.clear()
+        row = self.rows.add(tokens, position, sequence, wanted=True)
+        if not self.decode():
+            raise EngineError(f"No free cells for {len(tokens)} rows at position {position} of sequence {sequence}.")
+        return row
+
+    def logits(self, row: int) -> npt.NDArray[np.float32]:
+        """Return (n_vocab,) float32, llama.cpp's own memory: valid until the next step.
+
+        Raises:
+            EngineError: The row was not asked for.
+        """
+        pointer = lib.llama_get_logits_ith(self._ctx, row)
+        if not pointer:
+            raise EngineError(f"Row {row} has no logits; it was not wanted.")
+        return np.ctypeslib.as_array(pointer, (self.n_vocab,))
 
     def sample(self, sampler: "Sampler", row: int, *, speak: bool) -> int:
-        """Return the next token of the row that `decode` named; with `speak`, one that can become text."""
+        """Return the next token of a wanted row; with `speak`, one that can become text."""
         if speak:
-            logits = np.ctypeslib.as_array(lib.llama_get_logits_ith(self._ctx, row), (self.n_vocab,))
-            logits[list(self._silent)] = -np.inf
+            self.logits(row)[list(self._silent)] = -np.inf
         token: int = lib.llama_sampler_sample(sampler.chain, self._ctx, row)
         return token
 
-    def rewind(self, sequence: int, length: int) -> bool:
-        """Keep the first `length` tokens of a sequence. False: that cannot be done exactly, and it is empty now."""
-        if length > 0:
-            removed = lib.llama_memory_seq_rm(self._memory, sequence, length, -1)
-            # A sequence whose first cells are gone (window, recurrent state) would go on with wrong logits, silently.
-            whole = lib.llama_memory_seq_pos_min(self._memory, sequence) <= 0
-            if removed and whole and lib.llama_memory_seq_pos_max(self._memory, sequence) == length - 1:
-                return True
-        lib.llama_memory_seq_rm(self._memory, sequence, -1, -1)
-        return length == 0
+    def grammar(self, json_schema: str) -> Any:
+        """Return a sampler that lets nothing pass but JSON of this schema; ours to free, or its chain's.
 
-    def share(self, source: int, target: int) -> None:
-        """Make `target` hold what `source` holds, without copying a cell."""
-        lib.llama_memory_seq_rm(self._memory, target, -1, -1)
-        lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        Raises:
+            EngineError: `bad_schema`, see `engines.grammar.to_gbnf`.
+        """
+        made = lib.llama_sampler_init_grammar(self._vocab, to_gbnf(json_schema).encode(), b"root")
+        if not made:  # adding NULL to a chain would crash at the first token
+            raise EngineError("llama.cpp refuses the grammar of this JSON Schema.", code="bad_schema")
+        return made
+
+    def remove(self, sequence: int, start: int) -> None:
+        """See `engines.cells.Memory`."""
+        lib.llama_memory_seq_rm(self._memory, sequence, start, -1)
+
+    def copy(self, source: int, target: int, start: int, end: int) -> None:
+        """See `engines.cells.Memory`."""
+        lib.llama_memory_seq_cp(self._memory, source, target, start, end)
+
+    def length(self, sequence: int) -> int:
+        """Return how many tokens a sequence holds, counted from the beginning."""
+        last: int = lib.llama_memory_seq_pos_max(self._memory, sequence)
+        return last + 1
+
+    def state(self, sequence: int) -> npt.NDArray[np.uint8]:
+        """Return what a sequence holds, uint8 of shape (n_bytes,)."""
+        data = np.empty(lib.llama_state_seq_get_size(self._ctx, sequence), np.uint8)
+        written = lib.llama_state_seq_get_data(self._ctx, _bytes(data), data.size, sequence)
+        return data[:written]
+
+    def restore(self, sequence: int, state: npt.NDArray[np.uint8]) -> bool:
+        """Make a sequence hold a saved state and nothing else; False: no room, or damaged, and it is empty."""
+        read: int = lib.llama_state_seq_set_data(self._ctx, _bytes(state), state.size, sequence)
+        if read != state.size:
+            self.remove(sequence, -1)
+        return read == state.size
 
     def clear(self) -> None:
         """Empty all sequences."""
@@ -198,7 +325,7 @@ class LlamaModel:
 
 
 class Sampler:
-    """A chain of llama.cpp samplers for one answer: penalties, top_k, top_p, temperature, draw.
+    """A chain of llama.cpp samplers for one answer: grammar, penalties, top_k, top_p, temperature, draw.
 
     The penalties look at the answer's own tokens, not at the prompt's: the words of a doctrine given there may come
     back.
@@ -206,13 +333,19 @@ class Sampler:
     Args:
         params: How to sample.
         seed: 32 bits.
-        n_vocab: Size of the vocabulary.
+        model: Whose vocabulary the grammar and the penalties are about.
+
+    Raises:
+        EngineError: `bad_schema`: no grammar can be made of `params.json_schema`.
     """
 
-    def __init__(self, params: SamplingParams, seed: int, n_vocab: int) -> None:
-        parts = []
+    def __init__(self, params: SamplingParams, seed: int, model: "LlamaModel") -> None:
+        # The grammar comes first: behind top_k it may reject all that is left, which ends the process.
+        parts = [model.grammar(params.json_schema)] if params.json_schema else []
         if params.repeat_penalty != 1 and params.repeat_last_n:
-            parts.append(lib.llama_sampler_init_penalties(n_vocab, params.repeat_last_n, params.repeat_penalty, 0, 0))
+            parts.append(
+                lib.llama_sampler_init_penalties(model.n_vocab, params.repeat_last_n, params.repeat_penalty, 0, 0)
+            )
         if params.temperature <= 0:
             parts.append(lib.llama_sampler_init_greedy())
         else:
@@ -232,35 +365,9 @@ class Sampler:
         lib.llama_sampler_free(self.chain)
 
 
-class _Rows:
-    """A batch over numpy memory, filled without a Python loop; its last row gives logits. Ours to free."""
-
-    def __init__(self, capacity: int) -> None:
-        self._token, self._position, self._sequence = (np.zeros(capacity, np.int32) for _ in range(3))
-        self._one, self._wanted = np.ones(capacity, np.int32), np.zeros(capacity, np.int8)
-        pointer = ctypes.POINTER(ctypes.c_int32)
-        first: int = self._sequence.ctypes.data
-        self._ids = (pointer * capacity)(*(ctypes.cast(first + 4 * i, pointer) for i in range(capacity)))
-        self._batch = lib.llama_batch(
-            0,
-            _int32(self._token),
-            None,
-            _int32(self._position),
-            _int32(self._one),
-            ctypes.cast(self._ids, ctypes.POINTER(pointer)),
-            self._wanted.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
-        )
-
-    def fill(self, tokens: Sequence[int], position: int, sequence: int) -> Any:
-        count = len(tokens)
-        self._token[:count] = tokens
-        self._position[:count] = range(position, position + count)
-        self._sequence[:count] = sequence
-        self._wanted[:count] = 0
-        self._wanted[count - 1] = 1
-        self._batch.n_tokens = count
-        return self._batch
-
-
 def _int32(array: npt.NDArray[np.int32]) -> Any:
     return array.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+
+
+def _bytes(array: npt.NDArray[np.uint8]) -> Any:
+    return array.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))

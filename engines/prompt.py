@@ -7,7 +7,8 @@ pieces are spliced by id and texts are never searched for them: a pupil who type
 
 Texts are stripped of outer spaces. Each text is tokenised by itself, so a vocabulary that puts a space before a text
 (Mistral's) puts exactly one after each control piece, as transformers does; one that does not (the embedded model's)
-puts none.
+puts none. A Mistral converted with `add_prefix_space` false no longer puts its own, though it was trained with it: its
+template says so (`spaced`), and the space is written here.
 """
 
 import re
@@ -38,6 +39,11 @@ class Vocabulary(Protocol):
     @property
     def adds_space(self) -> bool:
         """Whether `encode` puts a space before each text."""
+        ...
+
+    @property
+    def spaced(self) -> bool:
+        """Whether the model was trained with a space after each control piece that `encode` does not put there."""
         ...
 
     def encode(self, text: str) -> list[int]:
@@ -81,6 +87,7 @@ class PromptFormat:
         self._open = vocabulary.control(OPEN)
         self._close = vocabulary.control(CLOSE)
         self.version = "v1" if self._open is None or self._close is None else "v3"
+        self._gap = " " if self.version == "v3" and vocabulary.spaced else ""
 
     def prefix(self, system: str) -> list[int]:
         """Ids that begin every prompt with this system text, the blank line included."""
@@ -112,10 +119,13 @@ class PromptFormat:
             ids += self._tail()
             if answer is not None:
                 sampled = recall(ids, answer)
-                plain = answer if self.version == "v3" else self._spaced(answer)
-                ids += self._text(plain) if sampled is None else sampled
+                ids += self.answer(answer) if sampled is None else sampled
                 ids.append(self.vocabulary.eos)
         return Prompt(tuple(ids), n_shared)
+
+    def answer(self, text: str) -> list[int]:
+        """Ids of an answer as the model was trained to give it, its end not included."""
+        return self._text(self._gap + text if self.version == "v3" else self._spaced(text))
 
     def _start(self) -> list[int]:
         return [] if self.vocabulary.bos is None else [self.vocabulary.bos]
@@ -124,7 +134,7 @@ class PromptFormat:
         """`[INST]` and what follows, up to `[/INST]`."""
         if self._open is None or self.version == "v1":
             return self._text(self._spaced(f"{OPEN} "), text)
-        return [self._open, *self._text(text)]
+        return [self._open, *self._text(self._gap + text)]
 
     def _tail(self) -> list[int]:
         if self._close is None or self.version == "v1":

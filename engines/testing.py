@@ -16,33 +16,49 @@ class ScriptedEngine:
         script: Events in order; an exception among them is raised at its place. `Finished` is added when it is missing.
         pause_s: Seconds before each event, to leave time to press Stop.
         info: What `info` says.
+        failure: What `failure` says; a test may set it later.
 
     Attributes:
         received: The messages of each call.
         deadlines: The `deadline_s` of each call.
         params: The parameters of each call.
+        clients: The `client` of each call.
         warmed: The system prompts read ahead.
         closed_early: How many streams were closed before their end.
     """
 
-    def __init__(self, *script: EngineEvent | Exception, pause_s: float = 0.0, info: EngineInfo = INFO) -> None:
+    def __init__(
+        self,
+        *script: EngineEvent | Exception,
+        pause_s: float = 0.0,
+        info: EngineInfo = INFO,
+        failure: str | None = None,
+    ) -> None:
         self.script = script
         self.pause_s = pause_s
         self.info = info
+        self.failure = failure
         self.received: list[list[ChatMessage]] = []
         self.deadlines: list[float | None] = []
         self.params: list[SamplingParams] = []
+        self.clients: list[str] = []
         self.warmed: list[str] = []
         self.closed_early = 0
         self.closed = False
 
     async def stream(
-        self, messages: Sequence[ChatMessage], params: SamplingParams, *, deadline_s: float | None = None
+        self,
+        messages: Sequence[ChatMessage],
+        params: SamplingParams,
+        *,
+        deadline_s: float | None = None,
+        client: str = "",
     ) -> AsyncGenerator[EngineEvent, None]:
         """See `Engine.stream`."""
         self.received.append(list(messages))
         self.params.append(params)
         self.deadlines.append(deadline_s)
+        self.clients.append(client)
         loop = asyncio.get_running_loop()
         deadline = None if deadline_s is None else loop.time() + deadline_s
         spoken, over = False, False
@@ -51,8 +67,8 @@ class ScriptedEngine:
                 rest_s = self.pause_s if deadline is None else max(min(self.pause_s, deadline - loop.time()), 0)
                 await asyncio.sleep(rest_s)
                 over = True  # unless the caller closes us at the next yield, this event is the last
-                if self.closed:
-                    raise EngineError("The engine was closed.")
+                if self.closed or self.failure is not None:
+                    raise EngineError(self.failure or "The engine was closed.")
                 if deadline is not None and loop.time() >= deadline:
                     if not spoken:
                         raise EngineTimeout("The deadline passed before the first word; ask again later.")

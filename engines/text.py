@@ -5,8 +5,11 @@ may turn out to be the last, the beginning of a stop text and, near the end of t
 """
 
 import codecs
+import math
 import re
 from collections.abc import Sequence
+
+TAIL = 24  # tokens before the end of the budget from which only whole sentences are begun; a quarter of it if more
 
 # A sentence ends with its mark and any closing quotes after it (« Oui ! »), before a space or the end of the text.
 # One letter before a dot is an initial (B. Spinoza) or a page (p. 12), and « cf. » announces something.
@@ -29,6 +32,22 @@ def sentence_end(text: str, *, whole: bool = True) -> int:
     """
     ends = [match.end() for match in _END.finditer(text) if whole or match.end() < len(text)]
     return ends[-1] if ends else 0
+
+
+def nears_end(n_tokens: int, max_tokens: int, *, spent_s: float = 0.0, left_s: float = math.inf) -> bool:
+    """Say whether an answer comes near its end, by length or by time: from then on, `AnswerText.feed` should hold.
+
+    Args:
+        n_tokens: Tokens so far, at least one.
+        max_tokens: Most tokens.
+        spent_s: Seconds that they took.
+        left_s: Seconds until the deadline; at the speed so far, they are so many tokens more.
+
+    >>> nears_end(10, 160), nears_end(130, 160), nears_end(10, 160, spent_s=1.0, left_s=2.0)
+    (False, True, True)
+    """
+    steps_left = left_s / max(spent_s / n_tokens, 1e-6)
+    return min(max_tokens - n_tokens, steps_left) < max(TAIL, max_tokens // 4)
 
 
 class AnswerText:

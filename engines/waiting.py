@@ -1,14 +1,16 @@
 """Who is served next, and what those who wait are told. Knows threads and event loops; knows no model.
 
 Callers live in asyncio loops, the worker in a thread of its own. A job is handed over under one lock, so that each one
-ends exactly once: served, expired, cancelled or refused.
+ends exactly once: served, expired, cancelled or refused. Clients take turns: one that asks ten times at once is served
+once, then the others, then again.
 """
 
 import asyncio
 import itertools
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from engines.base import EngineEvent, Queued, SamplingParams
@@ -29,6 +31,7 @@ class Job:
         params: How to answer; None when the prompt is only to be read ahead.
         deadline: On the clock of `time.monotonic`, or None.
         loop: Where the caller waits.
+        client: Opaque key of who asks.
         events: What the caller is told; an error is raised there, None says that a prompt was read ahead.
         number: For the logs.
         submitted: When it came, on the clock of `time.monotonic`.
@@ -40,6 +43,7 @@ class Job:
     params: SamplingParams | None
     deadline: float | None
     loop: asyncio.AbstractEventLoop
+    client: str = ""
     events: asyncio.Queue[EngineEvent | ChatError | None] = field(default_factory=asyncio.Queue)
     number: int = field(default_factory=lambda: next(_numbers))
     submitted: float = field(default_factory=time.monotonic)
@@ -60,20 +64,26 @@ class Job:
 
 
 class WaitingLine:
-    """First come, first served; one is served at a time, at most `size` wait.
+    """First come, first served within a client; clients in turn. `places` are served at once, `size` more may wait.
 
     Args:
-        size: How many may wait, the one being served not counted.
+        size: How many may wait.
+        places: How many are served at the same time.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, places: int = 1) -> None:
         self.size = size
+        self.places = places
         self.closed = False
         self._changed = threading.Condition()
-        self._current: Job | None = None
-        self._since = 0.0  # when the current one came to be served
-        self._waiting: deque[Job] = deque()
+        self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()  # by client, in the order of their turns
+        self._served = 0
         self._mean_s: float | None = None
+
+    @property
+    def n_waiting(self) -> int:
+        """How many wait."""
+        return sum(map(len, self._waiting.values()))
 
     def submit(self, job: Job, *, bounded: bool = True) -> None:
         """Put a job in line.
@@ -83,44 +93,58 @@ class WaitingLine:
             bounded: False for the engine's own work, which is never refused.
 
         Raises:
-            EngineBusy: The line is full.
+            EngineBusy: The line is full, or longer than the job's deadline.
             EngineError: The engine is closed.
         """
         with self._changed:
             if self.closed:
                 raise EngineError("The engine is closed.")
-            if self._current is None:
-                self._start(job)
-            elif bounded and len(self._waiting) >= self.size:
-                raise EngineBusy(f"{len(self._waiting)} requests wait already, the most allowed; ask again later.")
-            else:
-                self._waiting.append(job)
-                self._announce()
+            if bounded:
+                self._refuse_in_time(job)
+            self._waiting.setdefault(job.client, deque()).append(job)
+            self._announce(self.places - self._served)
+            self._changed.notify_all()
 
-    def next(self) -> Job | None:
-        """Wait for the job to serve now; None once the line is closed and nothing is left. For the worker."""
+    def wait(self) -> bool:
+        """Wait until somebody is in line; False once the line is closed. For the worker, when it has nothing to do."""
         with self._changed:
-            self._changed.wait_for(lambda: self._current is not None or self.closed)
-            return self._current
+            self._changed.wait_for(lambda: self._waiting or self.closed)
+            return not self.closed
+
+    def take(self, fits: Callable[[Job], bool]) -> Job | None:
+        """Return the job whose turn it is, if there is one and it fits. For the worker; `done` follows each.
+
+        Nobody is served before the one whose turn it is: a long prompt would else never find room.
+        """
+        with self._changed:
+            job = next(self._in_turn(), None)
+            if job is None:
+                return None
+            if not fits(job):
+                self._announce(0)
+                return None
+            jobs = self._waiting.pop(job.client)
+            jobs.popleft()
+            if jobs:
+                self._waiting[job.client] = jobs  # behind the others
+            self._served += 1
+            self._announce(self.places - self._served)
+            return job
 
     def done(self, answer_s: float | None) -> None:
-        """Let the next one come.
+        """Note that one that was taken is over.
 
         Args:
             answer_s: How long a whole answer took, None for anything else.
         """
         with self._changed:
+            self._served -= 1
             if answer_s is not None:
-                self._mean_s = (
-                    answer_s if self._mean_s is None else MEMORY * self._mean_s + (1 - MEMORY) * answer_s
-                )  # fmt: skip
-            self._current = None
-            if self._waiting:
-                self._start(self._waiting.popleft())
-                self._announce()
+                mean = answer_s if self._mean_s is None else self._mean_s
+                self._mean_s = MEMORY * mean + (1 - MEMORY) * answer_s
 
     def expire(self, job: Job) -> None:
-        """End a job whose deadline has passed, if it still waits; the worker ends the one that it serves."""
+        """Tell a job that its deadline passed, if it still waits; the worker ends the ones that it serves."""
         if self._leave(job):
             job.send(EngineTimeout("The deadline passed before the answer could begin; ask again later."))
 
@@ -129,33 +153,49 @@ class WaitingLine:
         job.cancelled = True
         self._leave(job)
 
-    def close(self) -> None:
+    def close(self, error: EngineError | None = None) -> None:
         """Refuse everything from now on, and tell those who wait."""
         with self._changed:
             self.closed = True
-            for job in self._waiting:
-                job.send(EngineError("The engine was closed."))
+            for job in self._in_turn():
+                job.send(error or EngineError("The engine was closed."))
             self._waiting.clear()
             self._changed.notify_all()
 
-    def _start(self, job: Job) -> None:
-        self._current, self._since = job, time.monotonic()
-        self._changed.notify_all()
+    def _refuse_in_time(self, job: Job) -> None:
+        waiting = self.n_waiting
+        if self._served + waiting >= self.places + self.size:
+            raise EngineBusy(f"{waiting} requests wait already, the most allowed; ask again later.")
+        eta = self._eta(waiting + 1 - max(self.places - self._served, 0))
+        if job.deadline is not None and eta and time.monotonic() + eta > job.deadline:
+            raise EngineBusy(f"A place comes free in about {eta:.0f} s, later than this request may wait.")
 
     def _leave(self, job: Job) -> bool:
         with self._changed:
-            if job not in self._waiting:
+            jobs = self._waiting.get(job.client)
+            if not jobs or job not in jobs:
                 return False
-            self._waiting.remove(job)
-            self._announce()
+            jobs.remove(job)
+            if not jobs:
+                del self._waiting[job.client]
+            self._announce(self.places - self._served)
             return True
 
-    def _announce(self) -> None:
-        """Tell each one whose place has changed."""
-        served_s = time.monotonic() - self._since
-        for place, job in enumerate(self._waiting, 1):
-            if job.place != place:
+    def _in_turn(self) -> Iterator[Job]:
+        """Each waiting job, in the order in which they will be served."""
+        for round_ in itertools.count():
+            jobs = [jobs[round_] for jobs in self._waiting.values() if len(jobs) > round_]
+            if not jobs:
+                return
+            yield from jobs
+
+    def _eta(self, place: int) -> float | None:
+        """Seconds until a place comes free for the one in this place; None until an answer has been timed."""
+        return None if self._mean_s is None or place < 1 else self._mean_s * place / self.places
+
+    def _announce(self, free: int) -> None:
+        """Tell each one whose place has changed; those for whom there is a free place are served in a moment."""
+        for place, job in enumerate(self._in_turn(), 1 - max(free, 0)):
+            if place > 0 and job.place != place:
                 job.place = place
-                mean = self._mean_s
-                eta = None if mean is None else max(mean - served_s, 0.0) + (place - 1) * mean
-                job.send(Queued(place, eta))
+                job.send(Queued(place, self._eta(place)))

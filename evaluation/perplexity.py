@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.base import ChatMessage
+from engines.scoring import kl
 from errors import EngineError
 from evaluation.logits import MAX_TOKENS, Scored, ScoringModel, score_chat, score_text
 
@@ -93,21 +94,6 @@ class Divergence:
     p99: float
     largest: float
     same_top: float
-
-
-def kl(reference: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return (n,) nats: KL(reference ‖ other) of each row of two (n, v) arrays of log-probabilities.
-
-    >>> rows = np.log(np.array([[0.5, 0.5]], np.float32))
-    >>> kl(rows, rows).tolist()
-    [0.0]
-    """
-    reference, other = reference.astype(np.float64), other.astype(np.float64)
-    chance = np.exp(reference)
-    # Where a token is impossible for both, -inf minus -inf would be NaN; it adds nothing.
-    with np.errstate(invalid="ignore"):
-        rows: npt.NDArray[np.float64] = np.where(chance > 0, chance * (reference - other), 0.0).sum(axis=1)
-    return rows
 
 
 def divergence(

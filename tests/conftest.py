@@ -109,6 +109,51 @@ def write_tiny_llama(
     return path
 
 
+def write_tiny_gemma(path: Path, *, window: int = 32, seed: int = 3) -> Path:
+    """Write a Gemma 3 of six layers with random weights: five see the last `window` tokens, the sixth sees all."""
+    pieces, scores, types = _vocabulary(inst_is_control=True)
+    layers, head = 6, 16
+    writer = gguf.GGUFWriter(path, "gemma3")
+    writer.add_name("tiny-gemma")
+    writer.add_context_length(4096)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(FEED)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(1)
+    writer.add_key_length(head)
+    writer.add_value_length(head)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_sliding_window(window)
+    writer.add_vocab_size(len(pieces))
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(pieces)
+    writer.add_token_scores(scores)
+    writer.add_token_types(types)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_add_space_prefix(False)
+    writer.add_chat_template(TEMPLATE)
+    rng = np.random.default_rng(seed)
+    embedding = rng.normal(0, 1, (len(pieces), WIDTH)).astype(np.float32)
+    embedding[[p.startswith("<0x") or p in SPECIALS for p in pieces]] *= 0.01  # tied: so they are never drawn
+    writer.add_tensor("token_embd.weight", embedding)
+    writer.add_tensor("output_norm.weight", np.ones(WIDTH, np.float32))
+    for i in range(layers):
+        shapes = {"attn_q": (HEADS * head, WIDTH), "attn_k": (head, WIDTH), "attn_v": (head, WIDTH),
+                  "attn_output": (WIDTH, HEADS * head), "ffn_gate": (FEED, WIDTH), "ffn_up": (FEED, WIDTH),
+                  "ffn_down": (WIDTH, FEED)}  # fmt: skip
+        for name, shape in shapes.items():
+            writer.add_tensor(f"blk.{i}.{name}.weight", rng.normal(0, 0.3, shape).astype(np.float32))
+        for name in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
+            writer.add_tensor(f"blk.{i}.{name}.weight", np.ones(WIDTH, np.float32))
+        for name in ("attn_q_norm", "attn_k_norm"):
+            writer.add_tensor(f"blk.{i}.{name}.weight", np.ones(head, np.float32))
+    _write(writer)
+    return path
+
+
 def _write(writer: gguf.GGUFWriter) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -135,6 +180,12 @@ def make_gguf(models: Path) -> Callable[..., Path]:
 def tiny_gguf(make_gguf: Callable[..., Path]) -> Path:
     """A chat model with random weights that says French words until its tokens are spent."""
     return make_gguf("tiny.gguf")
+
+
+@pytest.fixture(scope="session")
+def gemma_gguf(models: Path) -> Path:
+    """A chat model with a sliding window of 32 tokens and random weights."""
+    return write_tiny_gemma(models / "gemma.gguf")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from dialogue.conversation import Conversation
 from engines.base import FinishReason, Queued, Token, Usage
 
 __all__ = [
+    "ANSWER_AS_USUAL",
+    "AnswerOptions",
     "Citation",
     "Done",
     "Evaluation",
@@ -17,6 +19,7 @@ __all__ = [
     "Tier",
     "TierStatus",
     "Token",
+    "Usage",
     "User",
     "Warming",
 ]
@@ -31,6 +34,30 @@ class User:
     """
 
     client: str
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """What somebody who asks by program may want otherwise. None is what the persona says.
+
+    Attributes:
+        max_tokens: Upper bound of the answer, in tokens; a tier may allow less.
+        temperature: From 0 (always the likeliest token) to 2.
+        top_p: Probability mass of the tokens that are considered, above 0, at most 1.
+        seed: For the same answer again; None for a new one.
+        stop: Texts that end the answer, beside those that always do.
+        json_schema: A JSON Schema, as JSON text, that the answer must match; None for free text.
+    """
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    json_schema: str | None = None
+
+
+ANSWER_AS_USUAL = AnswerOptions()
 
 
 @dataclass(frozen=True)
@@ -106,7 +133,9 @@ class Tier(Protocol):
         """What this tier is doing now. Never blocks."""
         ...
 
-    def stream(self, conversation: Conversation, user: User) -> AsyncGenerator[Event, None]:
+    def stream(
+        self, conversation: Conversation, user: User, options: AnswerOptions = ANSWER_AS_USUAL
+    ) -> AsyncGenerator[Event, None]:
         """Yield what happens, in order, `Done` last; the `Token` texts joined in order are the whole answer.
 
         While the model is being prepared, `Warming` comes again and again until it is ready. Closing the generator,

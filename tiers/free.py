@@ -12,13 +12,14 @@ from engines.base import Engine, Finished, Queued, SamplingParams, Token
 from errors import EngineBusy, EngineError, EngineTimeout, RetrievalError, TierBusy, TierUnavailable
 from personas import PERSONAS
 from retrieval.notes import Note, NoteIndex
-from tiers.base import Done, Event, TierStatus, User, Warming
+from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, Event, TierStatus, User, Warming
 from tiers.supply import ModelChoice, ModelSupply
 
 log = logging.getLogger(__name__)
 
 NOTES = Path(__file__).parents[1] / "data" / "notes"
 SMALL_PROMPT_TOKENS = 1_400  # what the embedded model was trained to follow; longer histories make it wander
+MAX_ANSWER_TOKENS = 512  # a page; more would hold a place that others wait for, and the deadline cuts it anyway
 DROPPED_AT_ONCE = 4  # exchanges; a cut is rare and deep, so that the prompt stays the same between two cuts
 STATUS_EVERY_S = 0.5
 
@@ -69,7 +70,9 @@ class FreeTier:
         """Free the model."""
         self._supply.close()
 
-    async def stream(self, conversation: Conversation, user: User) -> AsyncGenerator[Event, None]:  # noqa: ARG002
+    async def stream(
+        self, conversation: Conversation, user: User, options: AnswerOptions = ANSWER_AS_USUAL
+    ) -> AsyncGenerator[Event, None]:
         """See `Tier.stream`."""
         while (engine := self._supply.engine) is None:
             status = self._supply.status
@@ -79,19 +82,11 @@ class FreeTier:
                 )
             yield Warming(status.step, status.progress)
             await asyncio.sleep(STATUS_EVERY_S)
-        messages = self._messages(engine, conversation)
-        sampling = conversation.persona.sampling_for(prefix_for(engine.info.n_params))
-        params = SamplingParams(
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-            repeat_penalty=sampling.repeat_penalty,
-            repeat_last_n=sampling.repeat_last_n,
-            max_tokens=sampling.max_tokens,
-            stop=STOPS,
-        )
+        params = _params(engine, conversation, options)
+        messages = self._messages(engine, conversation, params.max_tokens)
         try:
-            async with aclosing(engine.stream(messages, params, deadline_s=self._deadline_s)) as events:
+            asked = engine.stream(messages, params, deadline_s=self._deadline_s, client=user.client)
+            async with aclosing(asked) as events:
                 async for event in events:
                     match event:
                         case Queued() | Token():
@@ -99,16 +94,16 @@ class FreeTier:
                         case Finished(reason, usage):
                             yield Done(reason, usage)
         except (EngineBusy, EngineTimeout) as error:
-            raise TierBusy(str(error), code=error.code) from error
+            raise TierBusy(str(error), code=error.code, retry_after_s=error.retry_after_s) from error
         except EngineError as error:
             log.error("The engine failed: %s", error)
             raise TierUnavailable(str(error), code=error.code) from error
 
-    def _messages(self, engine: Engine, conversation: Conversation) -> list[Message]:
+    def _messages(self, engine: Engine, conversation: Conversation, n_answer: int) -> list[Message]:
         """Build the prompt, without the oldest exchanges where it would not fit."""
         prefix = prefix_for(engine.info.n_params)
         hints: Sequence[Hint | None] = ()
-        budget = engine.info.n_ctx - conversation.persona.sampling_for(prefix).max_tokens
+        budget = engine.info.n_ctx - n_answer
         if prefix == "short":
             hints = [to_hint(note) for note in notes_for(self._index, conversation)]
             budget = min(budget, SMALL_PROMPT_TOKENS)
@@ -117,6 +112,23 @@ class FreeTier:
             # One system message, then pairs; the last message is the pupil's and always stays.
             messages = [messages[0], *messages[1:][min(2 * DROPPED_AT_ONCE, len(messages) - 2) :]]
         return messages
+
+
+def _params(engine: Engine, conversation: Conversation, options: AnswerOptions) -> SamplingParams:
+    """What the persona says, unless `options` says otherwise."""
+    usual = conversation.persona.sampling_for(prefix_for(engine.info.n_params))
+    allowed = min(MAX_ANSWER_TOKENS, engine.info.n_ctx // 2)  # half of a small context stays for the conversation
+    return SamplingParams(
+        temperature=usual.temperature if options.temperature is None else options.temperature,
+        top_k=usual.top_k,
+        top_p=usual.top_p if options.top_p is None else options.top_p,
+        repeat_penalty=usual.repeat_penalty,
+        repeat_last_n=usual.repeat_last_n,
+        max_tokens=usual.max_tokens if options.max_tokens is None else min(options.max_tokens, allowed),
+        seed=options.seed,
+        stop=(*STOPS, *options.stop),
+        json_schema=options.json_schema,
+    )
 
 
 def open_free_tier(choice: ModelChoice, *, notes: Path = NOTES, deadline_s: float = 60.0) -> FreeTier:

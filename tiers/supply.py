@@ -10,6 +10,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,8 @@ from tiers.base import TierStatus
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[1]
-FIRST_RETRY_S, LAST_RETRY_S = 15.0, 300.0  # between two tries when no model could be had at all
+FIRST_RETRY_S, LAST_RETRY_S = 15.0, 300.0  # between two tries when no model could be had, or the last one soon failed
+WATCH_S = 1.0  # between two looks at the engine
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,11 @@ class ModelChoice:
         model: A path, `hf:owner/repo/file.gguf`, or None for the embedded default.
         base: The embedded default's base as a local file; None to download it.
         threads: Threads of the engine; None for what the machine grants.
-        n_ctx: Context in tokens.
-        queue_size: How many requests may wait.
+        n_ctx: Longest prompt and answer together, in tokens.
+        n_cells: Tokens that the engine holds for all chats together.
+        max_active: How many answers run at once.
+        queue_size: How many more requests may wait.
+        kernels: "auto", "repacked" or "tiled".
     """
 
     data_dir: Path
@@ -44,7 +49,10 @@ class ModelChoice:
     base: Path | None = None
     threads: int | None = None
     n_ctx: int = 4096
-    queue_size: int = 16
+    n_cells: int = 16_384
+    max_active: int = 16
+    queue_size: int = 32
+    kernels: str = "auto"
 
 
 class ModelSupply:
@@ -53,11 +61,22 @@ class ModelSupply:
     Args:
         choice: Which model.
         system_prompts: Given the engine's number of parameters, the prompts to read ahead.
+        opener: How an engine is opened.
+        retry_s: Seconds before the first new try; they double up to five minutes.
     """
 
-    def __init__(self, choice: ModelChoice, system_prompts: Callable[[int], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        choice: ModelChoice,
+        system_prompts: Callable[[int], Sequence[str]],
+        *,
+        opener: Callable[..., Engine] = open_engine,
+        retry_s: float = FIRST_RETRY_S,
+    ) -> None:
         self._choice = choice
         self._system_prompts = system_prompts
+        self._opener = opener
+        self._retry_s = retry_s
         self._status = TierStatus("preparing", "loading")
         self._engine: Engine | None = None
         self._closing = threading.Event()
@@ -67,12 +86,16 @@ class ModelSupply:
     @property
     def status(self) -> TierStatus:
         """What is being done now. Never blocks."""
+        engine = self._engine  # read once: another thread may take it away
+        if engine is not None and engine.failure is not None:
+            return replace(self._status, state="failed", step="engine_failed", progress=None, model=None)
         return self._status
 
     @property
     def engine(self) -> Engine | None:
-        """The engine, once it is ready."""
-        return self._engine
+        """The engine, while it is ready."""
+        engine = self._engine
+        return engine if engine is not None and engine.failure is None else None
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -97,11 +120,14 @@ class ModelSupply:
         self._status = replace(self._status, state=state, step=step, progress=progress, model=model)  # type: ignore[arg-type]
 
     def _run(self) -> None:
-        wait = FIRST_RETRY_S
+        wait = self._retry_s
         while not self._closing.is_set():
             try:
                 self._open_best()
-                return
+                lived_s = self._watch()
+                if lived_s > LAST_RETRY_S:  # no fault of the model's: pupils need not wait for the next one
+                    wait = self._retry_s
+                    continue
             except ChatError as error:
                 log.error("The free tier has no model: %s", error)
                 self._say("failed", error.code)
@@ -113,6 +139,19 @@ class ModelSupply:
                 return
             self._closing.wait(wait)
             wait = min(2 * wait, LAST_RETRY_S)
+
+    def _watch(self) -> float:
+        """Wait until the engine fails or this supply is closed, free a failed one, and return how long it lived."""
+        opened = time.monotonic()
+        while not self._closing.wait(WATCH_S):
+            engine = self._engine
+            if engine is not None and engine.failure is not None:
+                log.error("The engine failed and is opened anew: %s", engine.failure)
+                self._say("failed", "engine_failed")
+                self._engine = None
+                engine.close()
+                break
+        return time.monotonic() - opened
 
     def _open_best(self) -> None:
         """Open the chosen model; where it cannot be had, the embedded one, with a notice that says why."""
@@ -165,9 +204,18 @@ class ModelSupply:
 
     def _open(self, path: Path) -> None:
         self._say("preparing", "loading")
-        options = {"threads": self._choice.threads, "n_ctx": self._choice.n_ctx, "queue_size": self._choice.queue_size}
+        choice = self._choice
+        options = {
+            "threads": choice.threads,
+            "n_ctx": choice.n_ctx,
+            "n_cells": choice.n_cells,
+            "max_active": choice.max_active,
+            "queue_size": choice.queue_size,
+            "cache_dir": choice.data_dir / "engine",
+            "kernels": choice.kernels,
+        }
         try:
-            engine = open_engine(f"gguf:{path}", **options)
+            engine = self._opener(f"gguf:{path}", **options)
         except (ImportError, OSError) as error:  # a host without the library, or with one built for another processor
             raise TierUnavailable(
                 f"llama.cpp cannot be loaded ({error}); see README, « As a Space ».", code="engine_missing"

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 from dialogue.conversation import Conversation
 from engines.base import Usage
-from tiers.base import Done, Event, TierStatus, User
+from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, Event, TierStatus, User
 
 READY = TierStatus("ready", "ready", model="scripted")
 
@@ -17,6 +17,12 @@ class ScriptedTier:
         script: Events in order; an exception among them is raised at its place. `Done` is added when it is missing.
         pause_s: Seconds before each event, to leave time to press Stop.
         status: What `status` says.
+
+    Attributes:
+        received: The conversation of each call.
+        users: Who asked at each call.
+        options: The options of each call.
+        closed_early: How many streams were closed before their end.
     """
 
     def __init__(self, *script: Event | Exception, pause_s: float = 0.0, status: TierStatus = READY) -> None:
@@ -24,11 +30,17 @@ class ScriptedTier:
         self.pause_s = pause_s
         self.status = status
         self.received: list[Conversation] = []
+        self.users: list[User] = []
+        self.options: list[AnswerOptions] = []
         self.closed_early = 0
 
-    async def stream(self, conversation: Conversation, user: User) -> AsyncGenerator[Event, None]:  # noqa: ARG002
+    async def stream(
+        self, conversation: Conversation, user: User, options: AnswerOptions = ANSWER_AS_USUAL
+    ) -> AsyncGenerator[Event, None]:
         """See `Tier.stream`."""
         self.received.append(conversation)
+        self.users.append(user)
+        self.options.append(options)
         finished = False
         try:
             for event in self.script:

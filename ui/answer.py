@@ -1,20 +1,19 @@
 """From a tier's events to what is shown of an answer. Knows tiers and texts; knows no widget."""
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal
 
 from dialogue.conversation import MAX_MESSAGE_CHARS, Conversation
-from errors import ChatError
+from errors import ChatError, place_of
 from tiers.base import Done, Event, Notice, Queued, Tier, Token, User, Warming
+from tiers.pulse import pulsed
 from ui.texts import Language, text, text_of_code
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 PULSE_S = 1.0  # Gradio notices a closed page only when something is yielded: never be silent for longer
 FRAME_S = 0.06  # between two updates of a growing answer: Gradio needs some 10 ms for each, for every pupil
@@ -37,29 +36,6 @@ class Shown:
     kind: Literal["wait", "notice", "error"] = "wait"
     progress: float | None = None
     over: bool = False
-
-
-async def pulsed(events: AsyncGenerator[T, None], every_s: float) -> AsyncGenerator[T | None, None]:
-    """Yield what comes, and None whenever `every_s` seconds pass without anything; closing it closes `events`."""
-    step: asyncio.Task[T | None] | None = None
-    try:
-        while True:
-            step = asyncio.create_task(_next(events))
-            while not (await asyncio.wait({step}, timeout=every_s))[0]:
-                yield None
-            event = step.result()
-            if event is None:
-                return
-            yield event
-    finally:
-        if step is not None and not step.done():
-            step.cancel()
-            await asyncio.wait({step})
-        await events.aclose()
-
-
-async def _next(events: AsyncGenerator[T, None]) -> T | None:
-    return await anext(events, None)
 
 
 def after(shown: Shown, event: Event | None, language: Language) -> Shown:
@@ -121,15 +97,8 @@ async def answering(
     except Exception as error:
         ended = "internal"
         # The text of a foreign error may quote the pupil: its type and place are enough to find the fault.
-        log.error("Answer failed: persona=%s %s at %s", key, type(error).__name__, _place(error))
+        log.error("Answer failed: persona=%s %s at %s", key, type(error).__name__, place_of(error))
         yield failed(shown, error, language)
     finally:
         seconds = time.monotonic() - start
         log.info("Answer ended: persona=%s how=%s chars=%d s=%.2f", key, ended, len(shown.answer), seconds)
-
-
-def _place(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"

@@ -1,4 +1,4 @@
-"""What every engine keeps: the real one and the scripted one through the same protocol."""
+"""What every engine keeps: the real one, those behind HTTP and the scripted one through the same protocol."""
 
 import asyncio
 import itertools
@@ -10,21 +10,42 @@ import pytest
 
 from engines.base import ChatMessage, Engine, EngineEvent, Finished, Queued, SamplingParams, Token
 from engines.llama_cpp import LlamaCppEngine
+from engines.ollama import OllamaEngine
+from engines.openai_http import OpenAIEngine
 from engines.testing import ScriptedEngine
 from errors import EngineError, EngineTimeout
+from tests.engines.servers import OllamaServer, OpenAIServer
+from tests.serving import serving
 
 ASKED: list[ChatMessage] = [{"role": "system", "content": "Tu es Kant."}, {"role": "user", "content": "Libre ?"}]
 SHORT = SamplingParams(max_tokens=30, seed=1)
 LONG = SamplingParams(max_tokens=700, seed=1)
 
 
-@pytest.fixture(params=["llama", "scripted"])
+@pytest.fixture(scope="module")
+def openai_url() -> Iterator[str]:
+    with serving(OpenAIServer(pause_s=0.003).app) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def ollama_url() -> Iterator[str]:
+    with serving(OllamaServer(pause_s=0.003).app) as url:
+        yield url
+
+
+@pytest.fixture(params=["llama", "openai", "ollama", "scripted"])
 def engine(request: pytest.FixtureRequest, tiny_gguf: Path) -> Iterator[Engine]:
     made: Engine
-    if request.param == "llama":
-        made = LlamaCppEngine(tiny_gguf, threads=1, n_ctx=1024)
-    else:
-        made = ScriptedEngine(*(Token(text) for text in ("La", " loi", " morale", ".")), pause_s=0.01)
+    match request.param:
+        case "llama":
+            made = LlamaCppEngine(tiny_gguf, threads=1, n_ctx=1024)
+        case "openai":
+            made = OpenAIEngine(f"{request.getfixturevalue('openai_url')}/v1#tiny")
+        case "ollama":
+            made = OllamaEngine("tiny", url=request.getfixturevalue("ollama_url"))
+        case _:
+            made = ScriptedEngine(*(Token(text) for text in ("La", " loi", " morale", ".")), pause_s=0.01)
     yield made
     made.close()
 
@@ -128,3 +149,14 @@ async def test_script_closed_early_and_cut_by_the_deadline() -> None:
     assert isinstance(events[-1], Finished)
     assert events[-1].reason == "deadline"
     assert engine.closed_early == 1
+
+
+async def test_who_asks_is_passed_on_and_a_failure_is_said(engine: Engine) -> None:
+    assert engine.failure is None
+    async with aclosing(engine.stream(ASKED, SHORT, client="somebody")) as events:
+        assert [event async for event in events]
+    scripted = ScriptedEngine(failure="The model died.")
+    assert scripted.failure == "The model died."
+    with pytest.raises(EngineError, match="died"):
+        await collect(scripted)
+    assert scripted.clients == [""]

@@ -12,8 +12,9 @@ import pytest
 
 from engines.base import ChatMessage, EngineEvent, Finished, Queued, SamplingParams, Token, Usage
 from engines.llama_cpp import PREFIX_CELLS, LlamaCppEngine
-from engines.llama_model import LlamaModel, Sampler, granted_cpus
+from engines.llama_model import N_BATCH, LlamaModel, Sampler, granted_cpus
 from engines.prompt import Prompt
+from engines.residents import N_PREFIXES
 from engines.text import sentence_end
 from errors import EngineBusy, EngineError, EngineTimeout
 
@@ -59,8 +60,8 @@ def engine(tiny_engine: LlamaCppEngine) -> LlamaCppEngine:
 
 @pytest.fixture
 def wide(tiny_gguf: Path) -> Iterator[LlamaCppEngine]:
-    """Room for answers that last for seconds, and two who may wait."""
-    engine = LlamaCppEngine(tiny_gguf, threads=1, n_ctx=8192, queue_size=2)
+    """Room for answers that last for seconds, one at a time, and two who may wait."""
+    engine = LlamaCppEngine(tiny_gguf, threads=1, n_ctx=8192, max_active=1, queue_size=2, kernels="tiled")
     yield engine
     engine.close()
 
@@ -151,7 +152,7 @@ async def test_a_cut_answer_ends_at_a_sentence(engine: LlamaCppEngine) -> None:
 
 async def test_a_chat_reads_only_what_is_new(engine: LlamaCppEngine) -> None:
     first = await usage_of(engine, ask("Libre ?"))
-    assert first.cached_tokens == 0
+    assert first.cached_tokens == engine.count_tokens(ask("", system=KANT)) - 1  # read once, into its own sequence
     text, _ = await answer(engine, ask("Libre ?"))
     later = await usage_of(engine, ask("Libre ?", text, "Et la joie ?"))
     new = engine.count_tokens(ask("Et la joie ?", system=None)) - len([1])  # less the <s> of a first turn
@@ -164,9 +165,11 @@ async def test_warm_prompts_are_shared_with_every_chat(engine: LlamaCppEngine) -
     await engine.warm(KANT)
     await engine.warm(SPINOZA)
     expected = engine.count_tokens(ask("", system=KANT)) - 1
-    for _ in range(2):
+    for question in ("Loi ?", "Joie ?"):
         assert (await usage_of(engine, ask("Libre ?", system=SPINOZA))).cached_tokens > 0
-        assert (await usage_of(engine, ask("Loi ?", system=KANT))).cached_tokens == expected
+        assert (await usage_of(engine, ask(question, system=KANT))).cached_tokens == expected
+    again = await usage_of(engine, ask("Joie ?", system=KANT))
+    assert again.cached_tokens == again.prompt_tokens - 1  # another pupil's question is known too
 
 
 async def test_caches_do_not_change_the_answer(tiny_gguf: Path) -> None:
@@ -186,18 +189,22 @@ async def test_more_warm_prompts_than_places(engine: LlamaCppEngine) -> None:
     prompts = [f"Tu es le numéro {number}. " + "Tu parles de la joie. " * 20 for number in range(14)]
     for prompt in prompts:
         await engine.warm(prompt)
-    assert sum(map(len, engine._prefixes)) <= PREFIX_CELLS
-    first = await usage_of(engine, ask("Libre ?", system=prompts[0]))
     last = await usage_of(engine, ask("Libre ?", system=prompts[-1]))
-    assert first.cached_tokens < 10  # dropped: the least recently used
     assert last.cached_tokens > 200
+    prompts_kept = engine._residents.prefixes
+    assert len(prompts_kept) == N_PREFIXES
+    kept = [any(tuple(engine._format.prefix(prompt)) == ids for ids in prompts_kept) for prompt in prompts]
+    assert kept == [False] * (14 - N_PREFIXES) + [True] * N_PREFIXES  # the least recently used went
+    assert (await usage_of(engine, ask("Libre ?", system=prompts[0]))).completion_tokens == 40
 
 
-async def test_a_prompt_too_long_to_be_kept_still_works(wide: LlamaCppEngine) -> None:
+async def test_a_prompt_too_long_to_be_kept_still_works(tiny_gguf: Path) -> None:
+    engine = LlamaCppEngine(tiny_gguf, threads=1, n_ctx=8192, n_cells=0, kernels="tiled")
     system = "La joie. " * 700
-    assert wide.count_tokens(ask("Libre ?", system=system)) > PREFIX_CELLS
-    await wide.warm(system)
-    assert (await answer(wide, ask("Libre ?", system=system)))[0]
+    assert engine.count_tokens(ask("Libre ?", system=system)) > PREFIX_CELLS
+    await engine.warm(system)
+    assert (await answer(engine, ask("Libre ?", system=system)))[0]
+    engine.close()
 
 
 # Too long
@@ -268,7 +275,7 @@ async def test_a_full_queue_refuses_and_lives_on(wide: LlamaCppEngine) -> None:
 
 async def test_no_queue_serves_one_after_the_other(tiny_gguf: Path) -> None:
     """The place is free as soon as the last event is there, not a moment later."""
-    engine = LlamaCppEngine(tiny_gguf, threads=1, n_ctx=512, queue_size=0)
+    engine = LlamaCppEngine(tiny_gguf, threads=1, n_ctx=512, max_active=1, queue_size=0)
     for _ in range(20):
         await answer(engine, ask("Libre ?"), replace(SHORT, max_tokens=2))
     engine.close()
@@ -364,33 +371,53 @@ async def test_a_failed_step_is_told_and_the_engine_lives_on(tiny_gguf: Path) ->
 
 def test_rows_that_would_end_the_process_are_refused(tiny_gguf: Path) -> None:
     model = LlamaModel(tiny_gguf, threads=1, n_cells=256, n_seq=2)
-    for rows in ([], [1] * 513, [-1], [model.n_vocab]):
+    for rows, position, sequence in (
+        ([], 0, 0),
+        ([1] * (N_BATCH + 1), 0, 0),
+        ([-1], 0, 0),
+        ([model.n_vocab], 0, 0),
+        ([5], 0, 2),
+        ([5], -1, 0),
+    ):
         with pytest.raises(EngineError, match="out of range"):
-            model.decode(rows, 0, 0)
-    model.decode([5] * 200, 0, 0)
-    with pytest.raises(EngineError, match="llama_decode returned"):  # more tokens than cells
-        model.decode([5] * 200, 200, 0)
-    model.clear()
-    model.decode([5], 0, 0)
+            model.read(rows, position, sequence)
+    model.read([5] * 200, 0, 0)
+    with pytest.raises(EngineError, match="No free cells"):  # and what was there stays
+        model.read([5] * 200, 200, 0)
+    assert model.length(0) == 200
+    with pytest.raises(EngineError, match="llama_decode returned"):  # a gap in the positions
+        model.read([5], 230, 0)
+    model.rows.clear()
+    model.rows.add([5, 6], 200, 0, wanted=False)
+    assert model.decode()
+    with pytest.raises(EngineError, match="no logits"):
+        model.logits(1)
+    model.reopen()
+    model.read([5], 0, 0)
     model.close()
     model.close()
     with pytest.raises(EngineError, match="closed"):
         model.encode("a")
 
 
-def test_sequences_are_rewound_and_shared(tiny_gguf: Path) -> None:
+def test_sequences_are_cut_shared_saved_and_restored(tiny_gguf: Path) -> None:
     model = LlamaModel(tiny_gguf, threads=1, n_cells=256, n_seq=2)
-    sampler = Sampler(SamplingParams(temperature=0), 0, model.n_vocab)
+    sampler = Sampler(SamplingParams(temperature=0), 0, model)
     ids = model.encode("tu es libre sans cause")
-    expected = model.sample(sampler, model.decode(ids, 0, 0), speak=True)
-    assert model.rewind(0, 3)
-    assert model.sample(sampler, model.decode(ids[3:], 3, 0), speak=True) == expected
-    assert model.rewind(0, 3)
-    model.share(0, 1)
-    assert model.sample(sampler, model.decode(ids[3:], 3, 1), speak=True) == expected
-    assert not model.rewind(0, 50)  # longer than it is: empty now
-    assert model.sample(sampler, model.decode(ids, 0, 0), speak=True) == expected
-    assert model.rewind(0, 0)
+    expected = model.sample(sampler, model.read(ids, 0, 0), speak=True)
+    model.remove(0, 3)
+    assert model.sample(sampler, model.read(ids[3:], 3, 0), speak=True) == expected
+    model.remove(0, 3)
+    model.copy(0, 1, 0, 3)
+    assert model.sample(sampler, model.read(ids[3:], 3, 1), speak=True) == expected
+    state = model.state(1)
+    model.remove(1, -1)
+    assert model.length(1) == 0
+    assert model.restore(1, state)
+    model.remove(1, 3)
+    assert model.sample(sampler, model.read(ids[3:], 3, 1), speak=True) == expected
+    assert not model.restore(1, state[: len(state) // 2])  # torn: refused, and nothing is left of it
+    assert model.length(1) == 0
     sampler.close()
     model.close()
 

@@ -27,6 +27,7 @@ class HubVocabulary:
     """A Hugging Face tokenizer as `engines.prompt.Vocabulary`."""
 
     adds_space = False
+    spaced = False
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer

@@ -13,8 +13,9 @@ from engines.base import Usage
 from errors import EngineBusy, TierUnavailable
 from personas import get_persona
 from tiers.base import Citation, Done, Event, Notice, Queued, Token, User, Warming
+from tiers.pulse import pulsed
 from tiers.testing import ScriptedTier
-from ui.answer import Shown, answering, pulsed
+from ui.answer import Shown, answering
 from ui.texts import FRENCH
 
 ASKED = Conversation(get_persona("kant"), (Turn("user", "canari-7391 suis-je libre ?"),))

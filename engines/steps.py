@@ -1,0 +1,77 @@
+"""How many prompt tokens go into a step beside those that are answering. Pure arithmetic over measured times."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+STALL_S = 0.7  # a running answer should not pause longer for somebody else's prompt
+ALONE_S = 2.0  # nobody is being answered: larger steps read faster, and a newcomer can wait that long
+PROGRESS_ROWS = 4  # a prompt always advances by these, however slow the machine
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """Seconds that one step takes, by its number of rows.
+
+    Attributes:
+        rows: Rows that were measured, ascending.
+        seconds: The time of each.
+        quantum: Rows that this processor computes at the best price; steps are filled to a multiple of it.
+    """
+
+    rows: tuple[int, ...]
+    seconds: tuple[float, ...]
+    quantum: int
+
+    def of(self, n_rows: int) -> float:
+        """Return the seconds that `n_rows` take: between two measured points on a line, beyond the last one too.
+
+        >>> StepCosts((1, 4), (1.0, 2.5), 4).of(3)
+        2.0
+        """
+        if len(self.rows) == 1:
+            return self.seconds[0] * n_rows / self.rows[0]
+        right = min(max(bisect_left(self.rows, n_rows), 1), len(self.rows) - 1)
+        (r0, r1), (s0, s1) = self.rows[right - 1 : right + 1], self.seconds[right - 1 : right + 1]
+        return s0 + (s1 - s0) * (n_rows - r0) / (r1 - r0)
+
+    @property
+    def stall_s(self) -> float:
+        """The longest pause that a running answer makes for a prompt, in seconds: a full quantum must fit in it."""
+        return max(STALL_S, 1.25 * self.of(self.quantum))
+
+
+def cheapest_quantum(rows: Sequence[int], seconds: Sequence[float]) -> int:
+    """Return which of 4, 8 or 16 rows to fill a step to: the smallest that costs at most 15 % more a row than the best.
+
+    >>> cheapest_quantum((1, 4, 8, 16), (0.11, 0.32, 0.66, 0.58))
+    16
+    """
+    price = {n: s / n for n, s in zip(rows, seconds, strict=True) if n in {4, 8, 16}}
+    best = min(price.values())
+    return min(n for n, each in price.items() if each <= 1.15 * best)
+
+
+def prompt_rows(costs: StepCosts, answering: int, waiting: int, cap: int, slowdown: float = 1.0) -> int:
+    """Return how many rows of waiting prompts to add to a step.
+
+    The largest total that is a multiple of the quantum and keeps the step under the allowed pause; a few rows where
+    none does, so that a prompt always advances.
+
+    Args:
+        costs: What steps cost.
+        answering: Rows that the running answers take, one each.
+        waiting: Rows that the prompts still need.
+        cap: Most rows of a step.
+        slowdown: How much longer steps take now than when they were measured.
+    """
+    room = min(waiting, cap - answering)
+    if room <= 0:
+        return 0
+    limit = costs.stall_s if answering else max(costs.stall_s, ALONE_S)
+    if costs.of(answering + room) * slowdown <= limit:
+        return room
+    first = (answering // costs.quantum + 1) * costs.quantum
+    totals = range(first, answering + room, costs.quantum)
+    fitting = [total - answering for total in totals if costs.of(total) * slowdown <= limit]
+    return fitting[-1] if fitting else min(PROGRESS_ROWS, room)

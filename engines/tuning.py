@@ -1,0 +1,179 @@
+"""What a step costs on this processor, and which of llama.cpp's kernels to take; measured once, then remembered.
+
+Two sets of kernels compute the same: *repacked* ones keep a second copy of the weights and are faster for steps of a
+few rows on some processors; *tiled* ones load at once, take half the memory and read prompts faster. Which wins differs
+from one processor to the next, so both are timed at the first start. Knows the model's calls; knows no chat.
+"""
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import llama_cpp
+
+from engines.llama_model import LlamaModel
+from engines.steps import StepCosts, cheapest_quantum
+from errors import EngineError
+
+logger = logging.getLogger(__name__)
+
+Kernels = Literal["repacked", "tiled"]
+ROWS = (1, 2, 4, 8, 16, 32, 64)
+JUDGED = (1, 4, 8, 16, 32)  # what pupils who answer each other's silence need: one alone, a few, a class
+MARGIN = 1.05  # repacked kernels cost memory and seconds at each start: they must be worth it
+REPEATS_S = 0.5  # short steps are timed again until this much time is spent
+CPUINFO = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The decision and its reason.
+
+    Attributes:
+        kernels: "repacked" or "tiled".
+        costs: What a step costs with them.
+        reason: For the log.
+    """
+
+    kernels: Kernels
+    costs: StepCosts
+    reason: str
+
+
+def measure(model: LlamaModel) -> StepCosts:
+    """Time steps of 1 to 64 rows on an empty context; leaves it empty. Takes about twenty steps."""
+    seconds = []
+    for count in ROWS:
+        best, spent, turn = math.inf, 0.0, 0
+        while turn < 2 or (spent < REPEATS_S and turn < 8):
+            model.rows.clear()
+            for row in range(count):
+                # One sequence, as it is one pass over the weights either way; answers want logits of every row.
+                model.rows.add((row % model.n_vocab,), row, 0, wanted=row < max(JUDGED) // 2)
+            started = time.perf_counter()
+            if not model.decode():
+                raise EngineError(f"No free cells for {count} rows; raise BAF_CACHE_TOKENS.")
+            taken = time.perf_counter() - started
+            model.remove(0, -1)
+            best, spent, turn = min(best, taken), spent + taken, turn + 1
+        seconds.append(best)
+    return StepCosts(ROWS, tuple(seconds), cheapest_quantum(ROWS, seconds))
+
+
+def choose(tiled: StepCosts, repacked: StepCosts | None) -> Tuning:
+    """Decide between the two, by the geometric mean of what a step costs.
+
+    Args:
+        tiled: Costs of the tiled kernels.
+        repacked: Costs of the others; None where they do not fit in memory.
+    """
+    if repacked is None:
+        return Tuning("tiled", tiled, "the second copy of the weights does not fit in memory")
+    gain = math.exp(sum(math.log(tiled.of(n) / repacked.of(n)) for n in JUDGED) / len(JUDGED))
+    said = f"repacked kernels are {gain:.2f} x as fast over steps of {', '.join(map(str, JUDGED))} rows"
+    if gain > MARGIN:
+        return Tuning("repacked", repacked, said)
+    return Tuning("tiled", tiled, f"{said}, less than the {MARGIN} that their memory is worth")
+
+
+def open_tuned(
+    open_model: Callable[[bool], LlamaModel],
+    *,
+    fits_repacked: bool,
+    cache: Path | None,
+    key: str,
+    kernels: str = "auto",
+) -> tuple[LlamaModel, Tuning]:
+    """Open a model with the kernels that suit this machine.
+
+    Args:
+        open_model: Opens it; told whether to repack.
+        fits_repacked: Whether the memory suffices for the second copy.
+        cache: A JSON file where decisions are remembered; None to decide anew.
+        key: Of the model and the threads; the processor and the library are added here.
+        kernels: "auto", "repacked" or "tiled".
+
+    Raises:
+        EngineError: `kernels` is none of these, or the model cannot be opened.
+    """
+    if kernels not in {"auto", "repacked", "tiled"}:
+        raise EngineError(f"Kernels {kernels!r} are unknown; expected auto, repacked or tiled.")
+    key = f"{key} {processor()} llama-cpp-python {llama_cpp.__version__} {kernels} {fits_repacked}"
+    known = _remembered(cache, key)
+    if known:
+        logger.info("kernels: %s, quantum %d rows, as decided before: %s",
+                    known.kernels, known.costs.quantum, known.reason)  # fmt: skip
+        return open_model(known.kernels == "repacked"), known
+    if kernels != "auto":
+        model = open_model(kernels == "repacked")
+        tuning = Tuning("repacked" if kernels == "repacked" else "tiled", measure(model), "as set")
+    else:
+        model = open_model(False)
+        tiled = measure(model)
+        repacked = None
+        if fits_repacked:
+            model.close()  # both at once would need the memory of both
+            model = open_model(True)
+            repacked = measure(model)
+        tuning = choose(tiled, repacked)
+        if fits_repacked and tuning.kernels == "tiled":
+            model.close()
+            model = open_model(False)
+    logger.info("kernels: %s, quantum %d rows: %s; steps %s ms", tuning.kernels, tuning.costs.quantum, tuning.reason,
+                {n: round(1000 * s) for n, s in zip(tuning.costs.rows, tuning.costs.seconds, strict=True)})  # fmt: skip
+    _remember(cache, key, tuning)
+    return model, tuning
+
+
+def processor() -> str:
+    """Return the processor's name and the instructions that matter here."""
+    try:
+        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "unknown processor"
+    names = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")
+    return " ".join([*sorted(names), *(flag for flag in wanted if flag in flags)])
+
+
+def _remembered(cache: Path | None, key: str) -> Tuning | None:
+    try:
+        known = json.loads(cache.read_text(encoding="utf-8"))[key] if cache else None
+        if not known:
+            return None
+        costs = known["costs"]
+        return Tuning(
+            known["kernels"],
+            StepCosts(tuple(costs["rows"]), tuple(costs["seconds"]), int(costs["quantum"])),
+            str(known["reason"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there, or damaged: measured again and written anew
+
+
+def _remember(cache: Path | None, key: str, tuning: Tuning) -> None:
+    if cache is None:
+        return
+    try:
+        known = json.loads(cache.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    if not isinstance(known, dict):
+        known = {}
+    partial = cache.with_suffix(f".{os.getpid()}.partial")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps({**known, key: asdict(tuning)}, indent=1), encoding="utf-8")
+        partial.replace(cache)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        logger.warning("%s cannot be written (%s); the next start measures again", cache, error.strerror)

@@ -1,0 +1,241 @@
+"""OpenAI's chat completions over a tier, so that any OpenAI client can talk with a philosopher.
+
+`POST /v1/chat/completions` (with `persona` as an extra field), `GET /v1/models`, `GET /v1/models/{id}`. Requests wait
+in the same queue as the page's. Knows tiers and personas; knows no engine and no page. No key is asked for.
+"""
+
+import hashlib
+import ipaddress
+import json
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.routing import APIRoute
+from fastapi.sse import format_sse_event
+from starlette.types import Receive, Scope, Send
+
+from errors import TierUnavailable
+from personas import PERSONAS, Persona
+from service.health import NO_STORE
+from service.openai_shapes import (
+    RETRY_PREPARING_S,
+    ChatRequest,
+    Reply,
+    Said,
+    fault_of,
+    to_conversation,
+    to_options,
+    unknown_model,
+)
+from tiers.base import Event, Queued, Tier, Token, User, Warming
+from tiers.pulse import pulsed
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 1_000_000  # what the longest conversation allowed needs, escaped, twice over
+PULSE_S = 3.0  # between two comments of a silent stream; proxies close one after 30 to 60 s
+PREPARING_WAIT_S = (
+    30.0  # how long a request waits for a model that is being prepared: a start from disk takes 5 to 20 s
+)
+CLIENT_GONE = 499  # nobody reads it; for a proxy's log
+DEFAULT_MODEL = "default"  # a name that always fits: clients must name a model, whichever is in use
+
+_SALT = secrets.token_bytes(16)  # new at each start: a client's key leads back to no address
+
+Events = AsyncGenerator[Event | None, None]  # None is a moment in which nothing happened
+
+
+class _Route(APIRoute):
+    """A route whose errors have OpenAI's shape, those of its body included."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        handle = super().get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Exception as error:
+                return fault_of(error).response()
+
+        return handled
+
+
+class _EventStream(StreamingResponse):
+    """Server-sent events that close their source however the response ends, even before its first byte."""
+
+    def __init__(self, lines: AsyncGenerator[bytes, None], source: Events) -> None:
+        headers = {"Cache-Control": NO_STORE, "X-Accel-Buffering": "no"}  # a proxy that gathers would show all at once
+        super().__init__(lines, media_type="text/event-stream", headers=headers)
+        self._closed_after = (lines, source)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            for generator in self._closed_after:
+                await generator.aclose()
+
+
+class _Api:
+    """The routes' handlers."""
+
+    def __init__(self, tier: Tier, personas: Mapping[str, Persona], preparing_wait_s: float) -> None:
+        self._tier = tier
+        self._personas = personas
+        self._preparing_wait_s = preparing_wait_s
+        self._created = int(time.time())
+
+    async def complete(self, body: ChatRequest, request: Request) -> Response:
+        """Answer a conversation, whole or as server-sent events."""
+        known = self._tier.status.model  # None while it is prepared: then any name will do
+        if known is not None and body.model not in {known, DEFAULT_MODEL}:
+            return unknown_model(known).response()
+        conversation = to_conversation(body, self._personas)
+        options = to_options(body)
+        user = User(client_key(request, body.user))
+        key, turns = conversation.persona.key, conversation.turns
+        log.info("Completion asked: persona=%s turns=%d chars=%d", key, len(turns), sum(len(t.text) for t in turns))
+        events = pulsed(self._patient(self._tier.stream(conversation, user, options)), PULSE_S)
+        if not body.stream:
+            return await self._whole(events, request, key, body.model)
+        first = await anext(events, None)  # what is refused at once is refused with a status, not in mid-stream
+        include_usage = body.stream_options is not None and body.stream_options.include_usage
+        return _EventStream(self._lines(first, events, key, body.model, include_usage=include_usage), events)
+
+    async def models(self) -> dict[str, Any]:
+        """List the model in use, none while it is prepared, and the personas."""
+        model = self._tier.status.model
+        return {
+            "object": "list",
+            "data": [self._entry(model)] if model else [],
+            "personas": [
+                {"id": p.key, "object": "persona", "name": p.name, "tagline": p.tagline_en, "opening": p.opening}
+                for p in self._personas.values()
+            ],
+        }
+
+    async def model(self, model: str) -> Response:
+        """Describe the model in use."""
+        known = self._tier.status.model
+        if known is None or model not in {known, DEFAULT_MODEL}:
+            return unknown_model(known).response()
+        return JSONResponse(self._entry(known))
+
+    def _entry(self, model: str) -> dict[str, Any]:
+        return {"id": model, "object": "model", "created": self._created, "owned_by": "bergson-and-friends"}
+
+    def _reply(self, persona: str, asked: str) -> Reply:
+        return Reply(self._tier.status.model or asked, persona)
+
+    async def _patient(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+        """Pass everything on, and lose patience when the model is prepared for too long."""
+        began = time.monotonic()
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Warming) and time.monotonic() - began >= self._preparing_wait_s:
+                    raise TierUnavailable(
+                        f"The model is still being prepared ({event.code}).",
+                        code="preparing",
+                        retry_after_s=RETRY_PREPARING_S,
+                    )
+                yield event
+
+    async def _whole(self, events: Events, request: Request, persona: str, asked: str) -> Response:
+        said = Said()
+        async with aclosing(events):
+            async for event in events:
+                if await request.is_disconnected():
+                    log.info("Completion ended: persona=%s how=closed", persona)
+                    return Response(status_code=CLIENT_GONE)
+                said.take(event)
+        log.info("Completion ended: persona=%s how=%s", persona, said.done.reason)
+        return JSONResponse(self._reply(persona, asked).whole(said))
+
+    async def _lines(
+        self, first: Event | None, events: Events, persona: str, asked: str, *, include_usage: bool
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield server-sent events; an error among them ends the stream, and clients raise it."""
+        said, ended = Said(), "closed"
+        reply = self._reply(persona, asked)
+        try:
+            async for event in _after(first, events):
+                match event:
+                    case Token(text):
+                        yield _data(reply.chunk(text, first=not said.texts))
+                    case None | Queued() | Warming():
+                        yield format_sse_event(comment=_comment(event))
+                said.take(event)
+            ended = said.done.reason
+            for chunk in reply.end(said, include_usage=include_usage):
+                yield _data(chunk)
+            yield format_sse_event(data_str="[DONE]")
+        except Exception as error:
+            fault = fault_of(error)
+            ended = fault.code
+            yield format_sse_event(event="error", data_str=json.dumps(fault.body))
+        finally:
+            log.info("Completion ended: persona=%s how=%s", persona, ended)
+
+
+def openai_routes(
+    tier: Tier, personas: Mapping[str, Persona] = PERSONAS, *, preparing_wait_s: float = PREPARING_WAIT_S
+) -> list[APIRoute]:
+    """Return the routes under `/v1`, to be served beside the page.
+
+    Errors have OpenAI's shape: 400 for what is wrong in a request, 404 for an unknown model or persona, 429 and 504 to
+    ask again later, 503 for a model that is failed or still being prepared after `preparing_wait_s` seconds. In a
+    stream that has begun, an error is an event called `error`. Places in the queue are comments, `: queued 3`.
+    """
+    api = _Api(tier, personas, preparing_wait_s)
+    return [
+        _Route(
+            "/v1/chat/completions", api.complete, methods=["POST"], response_model=None, max_body_size=MAX_BODY_BYTES
+        ),
+        _Route("/v1/models", api.models, methods=["GET"]),
+        _Route("/v1/models/{model:path}", api.model, methods=["GET"], response_model=None),
+    ]
+
+
+def client_key(request: Request, user: str | None) -> str:
+    """Return who asks, as a key for turns in the queue: the same for the same address and `user`, and never logged.
+
+    Behind proxies, the address is the nearest one that is not of a private network: an entry farther away can be
+    made up by the client itself.
+    """
+    peer = request.client.host if request.client else ""
+    hops = [peer, *reversed(request.headers.get("x-forwarded-for", "").split(","))]
+    known = [ip for hop in hops if (ip := _ip(hop.strip()))]
+    address = next((ip for ip in known if ip.is_global), known[0] if known else "")
+    return hashlib.sha256(_SALT + f"{address}\0{user or ''}".encode()).hexdigest()[:32]
+
+
+def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None  # not worth a word: anything may stand in a header
+
+
+async def _after(first: Event | None, events: Events) -> Events:
+    yield first
+    async for event in events:
+        yield event
+
+
+def _comment(event: Queued | Warming | None) -> str:
+    match event:
+        case Queued(place=place):
+            return f"queued {place}"
+        case Warming(code=code, progress=progress):
+            return f"preparing {code}" if progress is None else f"preparing {code} {progress:.0%}"
+    return "waiting"
+
+
+def _data(chunk: dict[str, Any]) -> bytes:
+    return format_sse_event(data_str=json.dumps(chunk, ensure_ascii=False))

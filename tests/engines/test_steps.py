@@ -1,0 +1,42 @@
+"""How a step is filled: prompts always advance, running answers pause no longer than they were promised."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines.steps import PROGRESS_ROWS, StepCosts, cheapest_quantum, prompt_rows
+
+# Seconds on a machine whose kernels take sixteen rows at a time.
+ROWS = (1, 4, 8, 16, 32, 64)
+TILED = StepCosts(ROWS, (0.113, 0.317, 0.661, 0.581, 0.821, 1.108), 16)
+
+
+@given(st.integers(0, 16), st.integers(0, 3000), st.floats(0.5, 10))
+def test_rows_stay_within_their_bounds(answering: int, waiting: int, slowdown: float) -> None:
+    rows = prompt_rows(TILED, answering, waiting, 256, slowdown)
+    assert 0 <= rows <= min(waiting, 256 - answering)
+    assert (rows > 0) == (waiting > 0)
+    if answering and rows > PROGRESS_ROWS:
+        assert TILED.of(answering + rows) * slowdown <= TILED.stall_s
+
+
+def test_a_step_is_filled_to_the_quantum() -> None:
+    assert prompt_rows(TILED, 8, 500, 256) == 8
+    assert prompt_rows(TILED, 3, 500, 256) == 13
+    assert prompt_rows(TILED, 16, 500, 256) == PROGRESS_ROWS  # 32 rows would take longer than the promised pause
+    assert prompt_rows(TILED, 0, 500, 256) == 160  # nobody is being answered: 2 s
+    assert prompt_rows(TILED, 8, 3, 256) == 3
+    assert prompt_rows(TILED, 8, 500, 256, slowdown=4.0) == PROGRESS_ROWS
+    assert prompt_rows(TILED, 256, 500, 256) == 0
+
+
+def test_costs_between_and_beyond_what_was_measured() -> None:
+    assert TILED.of(12) == pytest.approx(0.621)
+    assert TILED.of(96) == pytest.approx(1.395)
+    assert StepCosts((4,), (1.0,), 4).of(8) == 2.0
+
+
+def test_the_quantum_is_the_smallest_that_is_cheap() -> None:
+    assert cheapest_quantum(ROWS, TILED.seconds) == 16
+    assert cheapest_quantum(ROWS, (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)) == 4
+    assert cheapest_quantum(ROWS, (0.1, 0.4, 0.4, 0.8, 1.6, 3.2)) == 8

@@ -1,0 +1,78 @@
+"""The choice of kernels: measured once on the real model, remembered, made again when it cannot be read."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from engines.llama_cpp import LlamaCppEngine
+from engines.llama_model import LlamaModel
+from engines.steps import StepCosts
+from engines.tuning import ROWS, choose, measure, open_tuned, processor
+from errors import EngineError
+
+
+def costs(scale: float) -> StepCosts:
+    return StepCosts(ROWS, tuple(scale * n for n in ROWS), 4)
+
+
+def test_the_faster_kernels_win_if_they_are_worth_their_memory() -> None:
+    assert choose(costs(1.0), None).kernels == "tiled"
+    assert choose(costs(1.0), costs(0.8)).kernels == "repacked"
+    assert choose(costs(1.0), costs(1.2)).kernels == "tiled"
+    close = choose(costs(1.0), costs(0.98))
+    assert close.kernels == "tiled"
+    assert "1.02" in close.reason
+
+
+def test_measuring_leaves_an_empty_context(tiny_gguf: Path) -> None:
+    model = LlamaModel(tiny_gguf, threads=1, n_cells=256, n_seq=2)
+    found = measure(model)
+    assert found.rows == ROWS
+    assert all(seconds > 0 for seconds in found.seconds)
+    assert model.length(0) == 0
+    model.close()
+
+
+def test_a_decision_is_remembered(tiny_gguf: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    opened: list[bool] = []
+
+    def open_model(repack: bool) -> LlamaModel:
+        opened.append(repack)
+        return LlamaModel(tiny_gguf, threads=1, n_cells=256, n_seq=2, repack=repack)
+
+    cache = tmp_path / "new" / "kernels.json"
+
+    def tune(**changes: object) -> str:
+        given = {"fits_repacked": True, "cache": cache, "key": "tiny", "kernels": "auto", **changes}
+        model, tuning = open_tuned(open_model, **given)  # type: ignore[arg-type]
+        model.close()
+        return tuning.kernels
+
+    first = tune()
+    assert opened[:2] == [False, True]
+    opened.clear()
+    assert tune() == first
+    assert opened == [first == "repacked"]
+    assert "as decided before" in caplog.text
+    assert processor().split()[0] in next(iter(json.loads(cache.read_text())))
+    for harm in ("{", "[]", json.dumps({key: {} for key in json.loads(cache.read_text())})):
+        cache.write_text(harm)
+        opened.clear()
+        tune()
+        assert len(opened) >= 2  # measured again
+    assert tune(kernels="tiled") == "tiled"
+    assert tune(kernels="repacked") == "repacked"
+    assert tune(fits_repacked=False) == "tiled"
+    with pytest.raises(EngineError, match="expected auto, repacked or tiled"):
+        tune(kernels="fast")
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning(
+    tiny_gguf: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    LlamaCppEngine(tiny_gguf, threads=1, n_ctx=512, cache_dir=tmp_path / "file").close()
+    assert "cannot be written" in caplog.text
