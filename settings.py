@@ -42,7 +42,9 @@ class Settings(BaseSettings):
     )
     threads: int | None = Field(default=None, ge=1, description="The engine's threads; unset, what the machine grants.")
     context_tokens: int = Field(default=4096, ge=512, description="Longest prompt and answer together, in tokens.")
-    cache_tokens: int = Field(default=16_384, ge=512, description="Tokens that the engine holds for all chats together.")
+    cache_tokens: int = Field(
+        default=16_384, ge=512, description="Tokens that the engine holds for all chats together."
+    )
     max_active: int = Field(default=16, ge=1, le=64, description="How many answers the engine writes at once.")
     queue_size: int = Field(default=32, ge=0, description="How many more pupils may wait for the engine.")
     kernels: Literal["auto", "repacked", "tiled"] = Field(
