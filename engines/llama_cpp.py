@@ -5,13 +5,13 @@ bounded part of the prompts into one step, compute it, draw a token for each. A 
 with every chat; a chat keeps its cells between its turns.
 """
 
-import asyncio
 import atexit
 import logging
 import secrets
 import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from engines.steps import prompt_rows
 from engines.template import template_agrees
 from engines.tuning import open_tuned
 from engines.waiting import Job, WaitingLine
-from errors import ChatError, EngineError, EngineTimeout
+from errors import EngineError, EngineTimeout
 
 logger = logging.getLogger(__name__)
 
@@ -221,27 +221,12 @@ class LlamaCppEngine:
         client: str = "",
     ) -> AsyncGenerator[EngineEvent, None]:
         """See `Engine.stream`."""
-        loop = asyncio.get_running_loop()
         prompt = self._render(messages, params.max_tokens)
         if params.json_schema:
             to_gbnf(params.json_schema)  # here, not in the worker: others are being answered there
-        deadline = None if deadline_s is None else time.monotonic() + deadline_s
-        job = Job(prompt, params, deadline, loop, client)
-        self._line.submit(job)
-        timer = None if deadline_s is None else loop.call_later(deadline_s, self._line.expire, job)
-        try:
-            while True:
-                event = await job.events.get()
-                if isinstance(event, ChatError):
-                    raise event
-                if event is not None:
-                    yield event
-                if isinstance(event, Finished):
-                    return
-        finally:
-            if timer is not None:
-                timer.cancel()
-            self._line.cancel(job)
+        async with aclosing(self._line.served(prompt, params, client=client, deadline_s=deadline_s)) as events:
+            async for event in events:
+                yield event
 
     async def warm(self, system_prompt: str) -> None:
         """See `Engine.warm`. Waits in line like an answer, and is never refused.
@@ -253,14 +238,9 @@ class LlamaCppEngine:
             return
         ids = tuple(self._format.prefix(system_prompt))
         self._check_length(len(ids), 1)
-        job = Job(Prompt(ids, len(ids)), None, None, asyncio.get_running_loop())
-        self._line.submit(job, bounded=False)
-        try:
-            while (event := await job.events.get()) is not None:
-                if isinstance(event, ChatError):
-                    raise event
-        finally:
-            self._line.cancel(job)
+        async with aclosing(self._line.served(Prompt(ids, len(ids)), None, bounded=False)) as events:
+            async for _ in events:
+                pass
 
     def count_tokens(self, messages: Sequence[ChatMessage]) -> int:
         """See `Engine.count_tokens`."""

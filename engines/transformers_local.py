@@ -4,13 +4,13 @@ The reference that a converted model is measured against, and a way to talk with
 One answer at a time, without a cache between turns: it is right before it is fast.
 """
 
-import asyncio
 import atexit
 import logging
 import secrets
 import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -183,25 +183,10 @@ class TransformersEngine:
         """See `Engine.stream`. `json_schema` is refused: nothing here constrains an answer."""
         if params.json_schema is not None:
             raise EngineError("This engine cannot hold an answer to a JSON Schema; ask one of llama.cpp's.")
-        loop = asyncio.get_running_loop()
-        ids = self._render(messages, params.max_tokens)
-        deadline = None if deadline_s is None else time.monotonic() + deadline_s
-        job = Job(Prompt(tuple(ids), 0), params, deadline, loop, client=client)
-        self._line.submit(job)
-        timer = None if deadline_s is None else loop.call_later(deadline_s, self._line.expire, job)
-        try:
-            while True:
-                event = await job.events.get()
-                if isinstance(event, ChatError):
-                    raise event
-                if event is not None:
-                    yield event
-                if isinstance(event, Finished):
-                    return
-        finally:
-            if timer is not None:
-                timer.cancel()
-            self._line.cancel(job)
+        prompt = Prompt(tuple(self._render(messages, params.max_tokens)), 0)
+        async with aclosing(self._line.served(prompt, params, client=client, deadline_s=deadline_s)) as events:
+            async for event in events:
+                yield event
 
     async def warm(self, system_prompt: str) -> None:
         """See `Engine.warm`: nothing is kept between answers, so there is nothing to do."""

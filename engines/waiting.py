@@ -10,10 +10,10 @@ import itertools
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
 
-from engines.base import EngineEvent, Queued, SamplingParams
+from engines.base import EngineEvent, Finished, Queued, SamplingParams
 from engines.prompt import Prompt
 from errors import ChatError, EngineBusy, EngineError, EngineTimeout
 
@@ -104,6 +104,40 @@ class WaitingLine:
             self._waiting.setdefault(job.client, deque()).append(job)
             self._announce(self.places - self._served)
             self._changed.notify_all()
+
+    async def served(
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None,
+        *,
+        client: str = "",
+        deadline_s: float | None = None,
+        bounded: bool = True,
+    ) -> AsyncGenerator[EngineEvent, None]:
+        """Put a new job in line and yield what it is told; see `Engine.stream`. Closing it cancels the job.
+
+        Args:
+            prompt: What to read.
+            params: How to answer; None when the prompt is only to be read ahead: then nothing but places is yielded.
+            client: Opaque key of who asks.
+            deadline_s: Seconds from now.
+            bounded: See `submit`.
+        """
+        loop = asyncio.get_running_loop()
+        job = Job(prompt, params, None if deadline_s is None else time.monotonic() + deadline_s, loop, client)
+        self.submit(job, bounded=bounded)
+        timer = None if deadline_s is None else loop.call_later(deadline_s, self.expire, job)
+        try:
+            while (event := await job.events.get()) is not None:
+                if isinstance(event, ChatError):
+                    raise event
+                yield event
+                if isinstance(event, Finished):
+                    return
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self.cancel(job)
 
     def wait(self) -> bool:
         """Wait until somebody is in line; False once the line is closed. For the worker, when it has nothing to do."""
