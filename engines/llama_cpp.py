@@ -54,6 +54,8 @@ class _Slot:
         prefix: The system prompt that must be read first, None once it was.
         sequence: Where it is read, None until then.
         n_cached: Tokens of the prompt that were known.
+        turn: The step that it last had a row in.
+        spoke: When it got its last token, on the clock of `time.monotonic`; 0 before the first.
         started: When it was taken in, on the clock of `time.monotonic`.
     """
 
@@ -62,6 +64,8 @@ class _Slot:
     prefix: Prefix | None = None
     sequence: CachedSequence | None = None
     n_cached: int = 0
+    turn: int = 0
+    spoke: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -76,6 +80,25 @@ class _Slot:
             return 0
         held = len(self.sequence.tokens) if self.sequence else self.job.prompt.n_shared if self.prefix else 0
         return max(len(self.job.prompt.ids) + self.job.params.max_tokens - held, 0)
+
+
+@dataclass(frozen=True, order=True)
+class _Reading:
+    """A prompt that is being read.
+
+    Attributes:
+        urgency: Least first: tokens left, less what it gained by waiting.
+        number: Tells two of the same urgency apart.
+        ids: All of it.
+        sequence: Where it is read.
+        slot: Who gets the token after its last one; None for a system prompt.
+    """
+
+    urgency: float
+    number: int
+    ids: tuple[int, ...] = field(compare=False)
+    sequence: CachedSequence = field(compare=False)
+    slot: _Slot | None = field(compare=False)
 
 
 @dataclass
@@ -353,38 +376,46 @@ class LlamaCppEngine:
         rows = self._model.rows
         rows.clear()
         wanted: list[tuple[_Slot, int]] = []
-        readers: list[tuple[float, tuple[int, ...], CachedSequence, _Slot | None]] = []
-        now = time.monotonic()
-        for slot in self._slots:
-            sequence = slot.sequence
-            if slot.answer is None or sequence is None:
-                continue
-            if slot.unread:
-                urgency = slot.unread - AGEING * (now - slot.started)
-                readers.append((urgency, slot.job.prompt.ids, sequence, slot))
-            else:
-                token = slot.answer.sampled[-1]
-                wanted.append((slot, rows.add((token,), len(sequence.tokens), sequence.id, wanted=True)))
-                self._note(sequence, (token,))
-        for prefix in self._residents.prefixes.values():
-            if prefix.wanted and not prefix.ready:
-                oldest = min(slot.started for slot in self._slots if slot.prefix is prefix)
-                unread = len(prefix.ids) - len(prefix.sequence.tokens)
-                readers.append((unread - AGEING * (now - oldest), prefix.ids, prefix.sequence, None))
-        waiting = sum(len(ids) - len(sequence.tokens) for _, ids, sequence, _ in readers)
+        readings = self._readings()
+        answering = [slot for slot in self._slots if slot.sequence and slot.answer and not slot.unread]
+        if not readings and answering:  # those who have waited longest
+            answering.sort(key=lambda slot: slot.turn)
+            del answering[self.costs.answers_at_once(len(answering)) :]
+        for slot in answering:
+            assert slot.answer is not None and slot.sequence is not None  # noqa: S101, PT018 - for the type checker
+            token = slot.answer.sampled[-1]
+            wanted.append((slot, rows.add((token,), len(slot.sequence.tokens), slot.sequence.id, wanted=True)))
+            slot.turn = self._stats.steps
+            self._note(slot.sequence, (token,))
+        waiting = sum(len(reading.ids) - len(reading.sequence.tokens) for reading in readings)
         left = prompt_rows(self.costs, rows.count, waiting, rows.capacity, self._stats.slowdown)
-        for _, ids, sequence, reader in sorted(readers, key=lambda entry: entry[0]):
-            position = len(sequence.tokens)
-            part = ids[position : position + left]
+        for reading in sorted(readings):
+            sequence, position = reading.sequence, len(reading.sequence.tokens)
+            part = reading.ids[position : position + left]
             if not part:
                 break
-            last = reader is not None and position + len(part) == len(ids)
+            last = reading.slot is not None and position + len(part) == len(reading.ids)
             row = rows.add(part, position, sequence.id, wanted=last)
             self._note(sequence, part)
-            if reader is not None and last:
-                wanted.append((reader, row))
+            if reading.slot and last:
+                wanted.append((reading.slot, row))
             left -= len(part)
         return wanted
+
+    def _readings(self) -> list[_Reading]:
+        """Return what is still to be read: prompts whose system prompt is known, and system prompts that are wanted."""
+        now = time.monotonic()
+        found: list[_Reading] = []
+        for slot in self._slots:
+            if slot.sequence and slot.unread:
+                urgency = slot.unread - AGEING * (now - slot.started)
+                found.append(_Reading(urgency, len(found), slot.job.prompt.ids, slot.sequence, slot))
+        for prefix in self._residents.prefixes.values():
+            if prefix.wanted and not prefix.ready:
+                since = min(slot.started for slot in self._slots if slot.prefix is prefix)
+                urgency = len(prefix.ids) - len(prefix.sequence.tokens) - AGEING * (now - since)
+                found.append(_Reading(urgency, len(found), prefix.ids, prefix.sequence, None))
+        return found
 
     def _note(self, sequence: CachedSequence, tokens: Sequence[int]) -> None:
         """Count the cells of rows that are about to be computed; a step that fails throws the whole count away."""
@@ -404,12 +435,13 @@ class LlamaCppEngine:
         stats.steps, stats.rows, stats.compute_s = stats.steps + 1, stats.rows + count, stats.compute_s + taken
         # Steps take longer with more context, on a warm processor, beside another program: the plan follows.
         stats.slowdown += 0.1 * (min(max(taken / self.costs.of(count), 0.5), 10.0) - stats.slowdown)
-        if any(slot.answer and slot.answer.sampled for slot in self._slots):
-            stats.longest_pause_s = max(stats.longest_pause_s, taken)
 
     def _draw(self, slot: _Slot, row: int) -> None:
-        answer = slot.answer
+        answer, now = slot.answer, time.monotonic()
         assert answer is not None  # noqa: S101 - only answers have rows that are wanted
+        if slot.spoke:
+            self._stats.longest_pause_s = max(self._stats.longest_pause_s, now - slot.spoke)
+        slot.spoke = now
         try:
             answer.draw(row)
         except EngineError as error:
@@ -417,14 +449,13 @@ class LlamaCppEngine:
             return
         if answer.reason is None:
             return
-        ended = time.monotonic()
         usage = Usage(
             prompt_tokens=len(slot.job.prompt.ids),
             cached_tokens=slot.n_cached,
             completion_tokens=len(answer.sampled),
             queued_s=slot.started - slot.job.submitted,
             first_token_s=answer.began - slot.started,
-            total_s=ended - slot.started,
+            total_s=now - slot.started,
         )
         self._remember(slot.job.prompt, answer)
         logger.info("request %d: %s, %s", slot.job.number, answer.reason, usage)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 STALL_S = 0.7  # a running answer should not pause longer for somebody else's prompt
-ALONE_S = 2.0  # nobody is being answered: larger steps read faster, and a newcomer can wait that long
+ALONE_S = 4.0  # nobody is being answered: larger steps read faster, and a newcomer can wait that long
 PROGRESS_ROWS = 4  # a prompt always advances by these, however slow the machine
 
 
@@ -34,6 +34,24 @@ class StepCosts:
         right = min(max(bisect_left(self.rows, n_rows), 1), len(self.rows) - 1)
         (r0, r1), (s0, s1) = self.rows[right - 1 : right + 1], self.seconds[right - 1 : right + 1]
         return s0 + (s1 - s0) * (n_rows - r0) / (r1 - r0)
+
+    def answers_at_once(self, answering: int) -> int:
+        """Return how many of the running answers to put into one step, the others following in the next.
+
+        More rows are not always cheaper by the row: where the kernels work in groups of four or sixteen, eight rows may
+        cost more than twice four.
+
+        >>> StepCosts((1, 4, 8, 16), (0.21, 0.53, 1.41, 1.79), 16).answers_at_once(8)
+        4
+        """
+        price = {n: self.of(n) / n for n in (*(n for n in self.rows if n < answering), answering)}
+        best = min(price.values())
+        return max(n for n, each in price.items() if each <= 1.05 * best)
+
+    def answer_s(self, answering: int) -> float:
+        """Return the seconds in which each of the running answers gets one more token."""
+        together = self.answers_at_once(answering)
+        return self.of(together) * answering / together
 
     @property
     def stall_s(self) -> float:

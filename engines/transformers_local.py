@@ -116,6 +116,14 @@ def load_model(path: str | Path, adapter: str | Path | None = None, *, dtype: st
     return model.eval()
 
 
+def ending_ids(model: Any) -> list[int]:
+    """Return the ids that a model's generation settings name as ends of an answer."""
+    ends = getattr(model.generation_config, "eos_token_id", None)
+    if ends is None:
+        return []
+    return list(ends) if isinstance(ends, list) else [ends]
+
+
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
@@ -146,10 +154,7 @@ class TransformersEngine:
             torch.set_num_threads(threads)
         self._tokenizer = load_tokenizer(path)
         self._model = load_model(path, adapter, dtype=dtype)
-        ends = getattr(self._model.generation_config, "eos_token_id", None)
-        self._vocabulary = HubVocabulary(
-            self._tokenizer, ends if isinstance(ends, list) else [] if ends is None else [ends]
-        )
+        self._vocabulary = HubVocabulary(self._tokenizer, ending_ids(self._model))
         self._format = PromptFormat(self._vocabulary)
         self._own_layout = OPEN in (self._tokenizer.chat_template or OPEN)
         text_config = self._model.config.get_text_config()

@@ -24,7 +24,7 @@ def test_a_step_is_filled_to_the_quantum() -> None:
     assert prompt_rows(TILED, 8, 500, 256) == 8
     assert prompt_rows(TILED, 3, 500, 256) == 13
     assert prompt_rows(TILED, 16, 500, 256) == PROGRESS_ROWS  # 32 rows would take longer than the promised pause
-    assert prompt_rows(TILED, 0, 500, 256) == 160  # nobody is being answered: 2 s
+    assert prompt_rows(TILED, 0, 500, 256) == 256  # nobody is being answered: 4 s
     assert prompt_rows(TILED, 8, 3, 256) == 3
     assert prompt_rows(TILED, 8, 500, 256, slowdown=4.0) == PROGRESS_ROWS
     assert prompt_rows(TILED, 256, 500, 256) == 0
@@ -34,6 +34,19 @@ def test_costs_between_and_beyond_what_was_measured() -> None:
     assert TILED.of(12) == pytest.approx(0.621)
     assert TILED.of(96) == pytest.approx(1.395)
     assert StepCosts((4,), (1.0,), 4).of(8) == 2.0
+
+
+def test_answers_share_steps_where_that_is_cheaper() -> None:
+    grouped = StepCosts((1, 2, 4, 8, 16), (0.21, 0.35, 0.53, 1.41, 1.79), 16)  # groups of four, then of sixteen
+    assert [grouped.answers_at_once(n) for n in (1, 2, 3, 4, 6, 8, 16)] == [1, 2, 3, 4, 4, 4, 16]
+    assert grouped.answer_s(8) == pytest.approx(1.06)
+    smooth = StepCosts((1, 2, 4, 8, 16), (0.009, 0.015, 0.023, 0.035, 0.059), 16)
+    assert [smooth.answers_at_once(n) for n in (1, 5, 16)] == [1, 5, 16]
+
+
+@given(st.integers(1, 64))
+def test_taking_turns_never_costs_more_than_five_percent(answering: int) -> None:
+    assert TILED.answer_s(answering) <= 1.05 * TILED.of(answering) + 1e-9
 
 
 def test_the_quantum_is_the_smallest_that_is_cheap() -> None:
