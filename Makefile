@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 2
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup packages run test lint proofs demo-model demo-adopt demo-answers wheel space clean
+.PHONY: help setup packages run test lint proofs bench-engine soak demo-model demo-adopt demo-answers wheel space clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -65,6 +65,14 @@ $(RESULTS)/start.json: | setup
 
 $(RESULTS)/bare.json: | setup
 	@$(PYTHON) -m benchmarks.bare --out $@
+
+bench-engine: setup ## our engine beside llama-server and others, hours; goes on where it was stopped (BENCH="--only ours --n 8")
+	@$(PYTHON) -m benchmarks.engine demo $(BENCH)
+	@$(PYTHON) -m benchmarks.engine mistral-7b-v0.3 $(BENCH)
+
+HOURS ?= 1
+soak: setup ## the page's engine under load and faults: make soak HOURS=24
+	@$(PYTHON) -m benchmarks.soak demo --hours $(HOURS)
 
 $(DATA_DIR)/measure/base.gguf: | setup
 	@mkdir -p $(@D); $(PYTHON) -m conversion cut --data-dir $(DATA_DIR) --outtype f32 --out $@ >/dev/null
