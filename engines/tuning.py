@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +29,7 @@ ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 JUDGED = (1, 2, 4, 8, 16, 32)  # what pupils who answer each other's silence need: one alone, a few, a class
 MARGIN = 1.05  # repacked kernels cost memory and seconds at each start: they must be worth it
 REPEATS_S = 0.5  # short steps are timed again until this much time is spent
+STEADY = 1.5  # the second best time of a step is at most so many times the best, or something else was running
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -40,19 +41,25 @@ class Tuning:
         kernels: "repacked" or "tiled".
         costs: What a step costs with them.
         reason: For the log.
+        steady: Whether the machine was quiet; a decision made beside other work is not remembered.
     """
 
     kernels: Kernels
     costs: StepCosts
     reason: str
+    steady: bool = True
 
 
-def measure(model: LlamaModel) -> StepCosts:
-    """Time steps of 1 to 32 rows on an empty context; leaves it empty. Takes about twenty steps."""
-    seconds = []
+def measure(model: LlamaModel, ratio: float = STEADY) -> tuple[StepCosts, bool]:
+    """Time steps of 1 to 32 rows on an empty context; leaves it empty. Takes about twenty steps.
+
+    Returns:
+        The costs, and whether repeated steps took the same time.
+    """
+    seconds, steady = [], True
     for count in ROWS:
-        best, spent, turn = math.inf, 0.0, 0
-        while turn < 2 or (spent < REPEATS_S and turn < 8):
+        times: list[float] = []
+        while len(times) < 2 or (sum(times) < REPEATS_S and len(times) < 8):
             model.rows.clear()
             for row in range(count):
                 # One sequence, as it is one pass over the weights either way; answers want logits of every row.
@@ -60,11 +67,13 @@ def measure(model: LlamaModel) -> StepCosts:
             started = time.perf_counter()
             if not model.decode():
                 raise EngineError(f"No free cells for {count} rows; raise BAF_CACHE_TOKENS.")
-            taken = time.perf_counter() - started
+            times.append(time.perf_counter() - started)
             model.remove(0, -1)
-            best, spent, turn = min(best, taken), spent + taken, turn + 1
+        best, second, *_ = sorted(times)
         seconds.append(best)
-    return StepCosts(ROWS, tuple(seconds), cheapest_quantum(ROWS, seconds))
+        # The very first step reads the weights from disk.
+        steady &= count == ROWS[0] or second <= ratio * best
+    return StepCosts(ROWS, tuple(seconds), cheapest_quantum(ROWS, seconds)), steady
 
 
 def choose(tiled: StepCosts, repacked: StepCosts | None) -> Tuning:
@@ -99,6 +108,7 @@ def open_tuned(
         cache: A JSON file where decisions are remembered; None to decide anew.
         key: Of the model and the threads; the processor and the library are added here.
         kernels: "auto", "repacked" or "tiled".
+        ratio: See `STEADY`.
 
     Raises:
         EngineError: `kernels` is none of these, or the model cannot be opened.
@@ -113,22 +123,27 @@ def open_tuned(
         return open_model(known.kernels == "repacked"), known
     if kernels != "auto":
         model = open_model(kernels == "repacked")
-        tuning = Tuning("repacked" if kernels == "repacked" else "tiled", measure(model), "as set")
+        costs, steady = measure(model, ratio)
+        tuning = Tuning("repacked" if kernels == "repacked" else "tiled", costs, "as set", steady)
     else:
         model = open_model(False)
-        tiled = measure(model)
+        tiled, steady = measure(model, ratio)
         repacked = None
         if fits_repacked:
             model.close()  # both at once would need the memory of both
             model = open_model(True)
-            repacked = measure(model)
-        tuning = choose(tiled, repacked)
+            repacked, also = measure(model, ratio)
+            steady &= also
+        tuning = replace(choose(tiled, repacked), steady=steady)
         if fits_repacked and tuning.kernels == "tiled":
             model.close()
             model = open_model(False)
     logger.info("kernels: %s, quantum %d rows: %s; steps %s ms", tuning.kernels, tuning.costs.quantum, tuning.reason,
                 {n: round(1000 * s) for n, s in zip(tuning.costs.rows, tuning.costs.seconds, strict=True)})  # fmt: skip
-    _remember(cache, key, tuning)
+    if tuning.steady:
+        _remember(cache, key, tuning)
+    else:
+        logger.warning("the machine was busy while its kernels were timed; the next start times them again")
     return model, tuning
 
 

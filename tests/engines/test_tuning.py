@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from engines.llama_cpp import LlamaCppEngine
 from engines.llama_model import LlamaModel
 from engines.steps import StepCosts
 from engines.tuning import ROWS, choose, measure, open_tuned, processor
@@ -28,7 +27,7 @@ def test_the_faster_kernels_win_if_they_are_worth_their_memory() -> None:
 
 def test_measuring_leaves_an_empty_context(tiny_gguf: Path) -> None:
     model = LlamaModel(tiny_gguf, threads=1, n_cells=256, n_seq=2)
-    found = measure(model)
+    found, _ = measure(model)
     assert found.rows == ROWS
     assert all(seconds > 0 for seconds in found.seconds)
     assert model.length(0) == 0
@@ -46,7 +45,7 @@ def test_a_decision_is_remembered(tiny_gguf: Path, tmp_path: Path, caplog: pytes
     cache = tmp_path / "new" / "kernels.json"
 
     def tune(**changes: object) -> str:
-        given = {"fits_repacked": True, "cache": cache, "key": "tiny", "kernels": "auto", **changes}
+        given = {"fits_repacked": True, "cache": cache, "key": "tiny", "kernels": "auto", "ratio": 1e9, **changes}
         model, tuning = open_tuned(open_model, **given)  # type: ignore[arg-type]
         model.close()
         return tuning.kernels
@@ -63,6 +62,10 @@ def test_a_decision_is_remembered(tiny_gguf: Path, tmp_path: Path, caplog: pytes
         opened.clear()
         tune()
         assert len(opened) >= 2  # measured again
+    cache.unlink()
+    tune(ratio=0.0)  # no two steps take the very same time: as if something else were running
+    assert not cache.exists()
+    assert "the machine was busy" in caplog.text
     assert tune(kernels="tiled") == "tiled"
     assert tune(kernels="repacked") == "repacked"
     assert tune(fits_repacked=False) == "tiled"
@@ -74,5 +77,9 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
     tiny_gguf: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
-    LlamaCppEngine(tiny_gguf, threads=1, n_ctx=512, cache_dir=tmp_path / "file").close()
+    model, _ = open_tuned(
+        lambda _: LlamaModel(tiny_gguf, threads=1, n_cells=256, n_seq=2),
+        fits_repacked=False, cache=tmp_path / "file" / "kernels.json", key="tiny", kernels="auto", ratio=1e9,
+    )  # fmt: skip
+    model.close()
     assert "cannot be written" in caplog.text
