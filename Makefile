@@ -66,13 +66,14 @@ $(RESULTS)/start.json: | setup
 $(RESULTS)/bare.json: | setup
 	@$(PYTHON) -m benchmarks.bare --out $@
 
-bench-engine: setup ## our engine beside llama-server and others, hours; goes on where it was stopped (BENCH="--only ours --n 8")
-	@$(PYTHON) -m benchmarks.engine demo $(BENCH)
-	@$(PYTHON) -m benchmarks.engine mistral-7b-v0.3 $(BENCH)
-
 HOURS ?= 1
-soak: setup ## the page's engine under load and faults: make soak HOURS=24
-	@$(PYTHON) -m benchmarks.soak demo --hours $(HOURS)
+
+bench-engine: setup ## our engine beside its peers, on the 7B shape and the embedded model: hours, goes on where it was stopped
+	@for model in demo mistral-7b-v0.3; do \
+	  $(PYTHON) -m benchmarks.engine $$model --data-dir $(DATA_DIR) $(BENCH) || exit 1; done
+
+soak: setup ## our server for HOURS under load and faults
+	@$(PYTHON) -m benchmarks.soak demo --hours $(HOURS) --data-dir $(DATA_DIR)
 
 $(DATA_DIR)/measure/base.gguf: | setup
 	@mkdir -p $(@D); $(PYTHON) -m conversion cut --data-dir $(DATA_DIR) --outtype f32 --out $@ >/dev/null

@@ -1,0 +1,335 @@
+"""`python -m benchmarks.engine mistral-7b-v0.3`: our engine beside its peers, cell by cell, and llama.cpp's own limits.
+
+A cell is one server with N pupils in one round. Servers take turns, one is alive at a time, and nothing else may run.
+Every finished cell is saved at once: the same command goes on where it was stopped. Knows the servers and the load;
+`benchmarks.table` knows the targets.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import psutil
+import typer
+from rich.console import Console
+
+from benchmarks import load, shapes, table
+from benchmarks.machine import save
+from benchmarks.peers import CELLS, PORT, SERVERS, Server, Start, build_tools, running
+from errors import ChatError, EngineError
+
+RESULTS = Path("benchmarks/results")
+DEMO = "demo"
+DEMO_FILE = "bergson-and-friends-demo.gguf"
+DEFAULT_SERVERS = tuple(name for name in SERVERS if name not in {"ours-repacked", "ours-tiled"})
+BUSY_CPUS = 0.3  # of other programs: above, a cell is not begun
+LOOK_S = 2.0
+NEW_TOKENS = 32  # of a turn: the question, 15 to 40 tokens, and what surrounds it
+ANSWER_TOKENS = sum(load.ANSWER_TOKENS) // len(load.ANSWER_TOKENS)
+DEPTH = 512  # tokens that a chat holds already, on average
+N_STARTS = 3
+
+log = logging.getLogger(__name__)
+talk = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is measured, the same for every cell.
+
+    Attributes:
+        start: Model, port, threads and folders.
+        pupils: Numbers of pupils.
+        servers: Who is measured, in this order.
+        rounds: How often.
+        turns: Questions of each pupil.
+        limit_s: Seconds after which a cell is cut off; what came until then counts.
+        patience_s: Seconds to wait for other programs to end.
+    """
+
+    start: Start
+    pupils: tuple[int, ...]
+    servers: tuple[Server, ...]
+    rounds: int
+    turns: int
+    limit_s: float
+    patience_s: float
+
+    @property
+    def url(self) -> str:
+        """Where the server under test listens."""
+        return f"http://127.0.0.1:{self.start.port}"
+
+    def said(self) -> dict[str, Any]:
+        """What a result says of it; results of different runs are never mixed."""
+        size = self.start.model.stat().st_size
+        return {"model": self.start.model.stem, "model_bytes": size, "threads": self.start.threads,
+                "turns": self.turns, "persona_tokens": list(load.PERSONA_TOKENS),
+                "question_tokens": list(load.QUESTION_TOKENS), "answer_tokens": list(load.ANSWER_TOKENS),
+                "closed_every": load.CLOSED_EVERY, "limit_s": self.limit_s}  # fmt: skip
+
+
+class Results:
+    """The result file: read when it is there, written whole after every addition.
+
+    Raises:
+        EngineError: The file holds another run (another model, other turns, …).
+    """
+
+    def __init__(self, path: Path, run: dict[str, Any]) -> None:
+        self.path = path
+        self.data: dict[str, Any] = {"run": run, "cells": {}, "cold": {}, "starts": {}, "limits": {}}
+        if path.exists():
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            if stored.get("run") != run:
+                raise EngineError(f"{path} holds another run ({stored.get('run')}); move it, or repeat that one.")
+            self.data |= {key: stored[key] for key in self.data}
+
+    def has(self, section: str, key: str) -> bool:
+        """Whether this was measured; what failed is tried again."""
+        return key in self.data[section] and "error" not in self.data[section][key]
+
+    def put(self, section: str, key: str, value: dict[str, Any]) -> None:
+        """Add one result and save all."""
+        self.data[section][key] = value
+        save(self.path, self.data)
+
+
+def others(look_s: float = LOOK_S) -> list[tuple[float, str]]:
+    """Return the processors that every other program uses, the greediest first, with the beginning of its command."""
+
+    def times() -> dict[int, tuple[float, str]]:
+        found = {}
+        for process in psutil.process_iter():
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                spent = process.cpu_times()
+                found[process.pid] = (spent.user + spent.system, " ".join(process.cmdline())[:60] or process.name())
+        return found
+
+    before = times()
+    time.sleep(look_s)
+    used = [
+        ((spent - before[pid][0]) / look_s, name)
+        for pid, (spent, name) in times().items()
+        if pid in before and pid != os.getpid()
+    ]
+    return sorted((one for one in used if one[0] > 0), reverse=True)
+
+
+def wait_until_alone(patience_s: float) -> None:
+    """Return once nothing else runs.
+
+    Raises:
+        EngineError: Something still does after `patience_s`; the message says what.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        busy = others()
+        if sum(share for share, _ in busy) <= BUSY_CPUS:
+            return
+        said = "; ".join(f"{share:.2f} CPU {name}" for share, name in busy[:3])
+        if time.monotonic() > deadline:
+            raise EngineError(f"Other programs run ({said}). Stop them and repeat: finished cells are kept.")
+        talk.print(f"waiting for other programs: {said}", highlight=False, markup=False)
+        time.sleep(5)
+
+
+def cells(run: Run) -> Iterator[tuple[str, Server, int, int]]:
+    """Yield key, server, pupils and round of every cell: all servers in turn, then the next number of pupils."""
+    for number in range(1, run.rounds + 1):
+        for pupils in run.pupils:
+            for server in run.servers:
+                if server.at is None or pupils in server.at:
+                    yield f"{server.name}/{pupils}/{number}", server, pupils, number
+
+
+def measure_cell(run: Run, server: Server, workload: load.Workload, key: str, *, warm: bool = True) -> dict[str, Any]:
+    """Start a server, send each persona once, let the pupils talk; a server that fails gives `{"error": …}`."""
+    log_file = run.start.data_dir / "bench-logs" / f"{key.replace('/', '-')}.log"
+    try:
+        with running(server.command(run.start), run.url, server.ready, log_file) as (pid, ready_s):
+            if warm:
+                asyncio.run(load.warm(run.url, workload, ours=server.ours))
+            found = asyncio.run(load.measure(run.url, workload, pid, ours=server.ours, limit_s=run.limit_s))
+    except EngineError as error:
+        return {"error": str(error)}
+    return {"ready_s": round(ready_s, 2), **found}
+
+
+def fill(run: Run, results: Results, count: load.Counter, alone: Callable[[float], None] = wait_until_alone) -> None:
+    """Measure every cell that is missing."""
+    todo = [cell for cell in cells(run) if not results.has("cells", cell[0])]
+    for number, (key, server, pupils, round_) in enumerate(todo, 1):
+        alone(run.patience_s)
+        workload = load.make_workload(count, pupils, turns=run.turns, seed=1000 * round_ + pupils)
+        found = measure_cell(run, server, workload, key)
+        results.put("cells", key, found)
+        said = found.get("error") or f"{found['tokens_per_s']} tokens/s, first text {found['ttft_s']}"
+        talk.print(f"{number}/{len(todo)} {key}: {said}", highlight=False, markup=False)
+
+
+def fill_cold(run: Run, results: Results, count: load.Counter, alone: Callable[[float], None]) -> None:
+    """Let the first users all come at once to servers that have read no persona yet."""
+    for server in run.servers:
+        key = f"{server.name}/{max(run.pupils)}"
+        if server.at is not None or results.has("cold", key):
+            continue
+        alone(run.patience_s)
+        with tempfile.TemporaryDirectory(prefix="cold-") as empty:
+            cold = replace(run, start=replace(run.start, cache_dir=Path(empty), warm=False))
+            workload = load.make_workload(count, max(run.pupils), turns=1, seed=7)
+            results.put("cold", key, measure_cell(cold, server, workload, f"cold-{key}", warm=False))
+
+
+def fill_starts(run: Run, results: Results, alone: Callable[[float], None]) -> None:
+    """Time our starts: without personas, and with their files."""
+    if results.has("starts", "ours"):
+        return
+    server = SERVERS["ours"]
+    times: dict[str, list[float]] = {"load_s": [], "with_files_s": []}
+    plans = [replace(run.start, warm=True)]  # writes the files, and is not counted
+    plans += [replace(run.start, warm=warm) for _ in range(N_STARTS) for warm in (False, True)]
+    for number, start in enumerate(plans):
+        alone(run.patience_s)
+        log_file = run.start.data_dir / "bench-logs" / "start.log"
+        with running(server.command(start), run.url, server.ready, log_file) as (_, took):
+            if number:
+                times["with_files_s" if start.warm else "load_s"].append(round(took, 2))
+    results.put("starts", "ours", times)
+
+
+def tool(run: Run, name: str, *options: str) -> list[dict[str, Any]]:
+    """Run one of llama.cpp's measuring programs and return its rows.
+
+    Raises:
+        EngineError: It failed; its last line is in the message.
+    """
+    threads = ["-t", str(run.start.threads)]
+    command = [str(build_tools(run.start.data_dir) / name), "-m", str(run.start.model), *threads, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise EngineError(f"{name} ended with {done.returncode}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+    if name == "llama-bench":
+        return list(json.loads(done.stdout))
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def fill_limits(run: Run, results: Results, alone: Callable[[float], None]) -> None:
+    """Measure what llama.cpp itself can do: one stream, N streams in step, and the reading of a question."""
+    pupils, persona = ",".join(map(str, run.pupils)), str(load.PERSONA_TOKENS[0])
+    batch = ["-c", str(CELLS), "-b", "256", "-ub", "256", "-fa", "on", "-kvu", "--output-format", "jsonl"]
+    batch += ["-tb", str(run.start.threads)]
+    for repack in (1, 0):
+        kind = "repacked" if repack else "tiled"
+        plain = [] if repack else ["--no-repack"]
+        bench = ["-b", "256", "-ub", "256", "-fa", "on", "--repack", str(repack), "-r", "3", "-o", "json"]
+        plans = {
+            f"decode/{kind}": ("llama-bench", *bench, "-p", "0", "-n", "64", "-d", f"0,{DEPTH}"),
+            f"read/{kind}": ("llama-bench", *bench, "-p", str(NEW_TOKENS), "-n", "0", "-d", persona),
+            f"batched/{kind}": ("llama-batched-bench", *batch, *plain, "-npp", str(DEPTH), "-ntg", str(ANSWER_TOKENS),
+                                "-npl", pupils, "-pps"),
+            f"questions/{kind}": ("llama-batched-bench", *batch, *plain, "-npp", str(NEW_TOKENS), "-ntg", "1",
+                                  "-npl", pupils),
+        }  # fmt: skip
+        for key, (name, *options) in plans.items():
+            if results.has("limits", key):
+                continue
+            alone(run.patience_s)
+            results.put("limits", key, {"command": [name, *options], "rows": tool(run, name, *options)})
+            talk.print(f"limit {key}", highlight=False)
+
+
+def find_model(name: str, data_dir: Path) -> Path:
+    """Return the file of a shape, of the embedded model ("demo") or of a path; a shape is written when missing.
+
+    Raises:
+        EngineError: There is no such file, or no such shape.
+    """
+    if name in shapes.SHAPES:
+        path = data_dir / "models" / "shapes" / f"{name}.gguf"
+        if not path.exists():
+            shapes.write(name, path, show=shapes.bar(name))
+        return path
+    path = data_dir / "models" / DEMO_FILE if name == DEMO else Path(name)
+    if not path.is_file():
+        raise EngineError(
+            f"{path} is missing. Give one of {', '.join(shapes.SHAPES)}, {DEMO} (`make setup`), or a path."
+        )
+    return path
+
+
+def chosen(names: str) -> tuple[Server, ...]:
+    """Return servers by their names.
+
+    Raises:
+        EngineError: There is no such server.
+    """
+    wanted = [name.strip() for name in names.split(",")]
+    if unknown := [name for name in wanted if name not in SERVERS]:
+        raise EngineError(f"No server {unknown[0]!r}. Known: {', '.join(SERVERS)}.")
+    return tuple(SERVERS[name] for name in wanted)
+
+
+def bench(
+    model: Annotated[str, typer.Argument(help=f"{', '.join(shapes.SHAPES)}, {DEMO}, or the path of a GGUF.")],
+    only: Annotated[str, typer.Option(help="Servers, by name, with commas.")] = ",".join(DEFAULT_SERVERS),
+    n: Annotated[str, typer.Option(help="Numbers of pupils, with commas.")] = "1,2,4,8,16",
+    rounds: Annotated[int, typer.Option(min=1, help="How often each cell is measured.")] = 3,
+    turns: Annotated[int, typer.Option(min=1, help="Questions of each pupil.")] = load.TURNS,
+    threads: Annotated[int, typer.Option(min=1, help="Of every server.")] = 2,
+    what: Annotated[str, typer.Option(help="Parts to measure.")] = "cells,cold,starts,limits",
+    limit_s: Annotated[float, typer.Option(help="Seconds a cell may take.")] = 900.0,
+    patience_s: Annotated[float, typer.Option(help="Seconds to wait for other programs to end.")] = 600.0,
+    data_dir: Annotated[Path, typer.Option(help="Where models and built tools lie.")] = Path(".data"),
+    out_dir: Annotated[Path, typer.Option(help="Where results go.")] = RESULTS,
+    port: Annotated[int, typer.Option(help="Of the server under test.")] = PORT,
+) -> None:
+    """Measure our engine beside its peers on one model; go on where the last call stopped; write table and plot."""
+    path = find_model(model, data_dir)
+    servers = chosen(only)
+    cache = data_dir / "bench-cache" / path.stem
+    start = Start(path, port, threads, data_dir, cache)
+    run = Run(start, tuple(int(one) for one in n.split(",")), servers, rounds, turns, limit_s, patience_s)
+    results = Results(out_dir / f"engine-{path.stem}.json", run.said())
+    if any(server.name.startswith("llama-server") for server in servers) or "limits" in what:
+        build_tools(data_dir)
+    count = load.token_counter(path)
+    parts: dict[str, Callable[[], None]] = {
+        "cells": lambda: fill(run, results, count),
+        "cold": lambda: fill_cold(run, results, count, wait_until_alone),
+        "starts": lambda: fill_starts(run, results, wait_until_alone),
+        "limits": lambda: fill_limits(run, results, wait_until_alone),
+    }
+    for part in what.split(","):
+        if part not in parts:
+            raise EngineError(f"No part {part!r}. Known: {', '.join(parts)}.")
+        parts[part]()
+    table.write(results.data, out_dir / f"engine-{path.stem}.md")
+    table.plot(results.data, out_dir / f"engine-{path.stem}.png")
+    print(out_dir / f"engine-{path.stem}.md")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; an error of ours becomes one line on stderr and exit status 1."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    app = typer.Typer(add_completion=False)
+    app.command()(bench)
+    try:
+        app(arguments)
+    except ChatError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

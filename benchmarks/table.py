@@ -1,0 +1,240 @@
+"""From saved cells to a table, verdicts and a plot. Knows the targets; measures nothing."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+OURS = "ours"
+PEER = "llama-server"
+AT = 8  # pupils at which most targets stand
+
+Data = Mapping[str, Any]
+Value = Callable[[Data], float | None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One promise and what was found.
+
+    Attributes:
+        text: What is compared.
+        limit: The promised number; `at_least` says from which side.
+        found: The number measured; None when it was not.
+        at_least: Whether `found` must reach `limit`, or stay under it.
+    """
+
+    text: str
+    limit: float
+    found: float | None
+    at_least: bool = True
+
+    @property
+    def verdict(self) -> str:
+        """met, missed, or not measured."""
+        if self.found is None:
+            return "not measured"
+        return "met" if (self.found >= self.limit) == self.at_least or self.found == self.limit else "missed"
+
+
+def part(*keys: str) -> Value:
+    """Return a function that takes one number out of a cell, None where it is missing."""
+
+    def take(cell: Data) -> float | None:
+        value: Any = cell
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return None if value is None else float(value)
+
+    return take
+
+
+SPEED, DECODE = part("tokens_per_s"), part("decode_tokens_per_s")
+FIRST, FIRST_LATE = part("ttft_s", "p50"), part("ttft_s", "p95")
+GAP, GAP_LATE, STALL = part("gap_s", "p50"), part("gap_s", "p95"), part("gap_s", "max")
+OPENING = part("ttft_first_turn_s", "p50")
+MEMORY, CPU = part("rss_peak_gb"), part("cpu_s")
+
+
+def cached(cell: Data) -> float | None:
+    """Share of the prompts' tokens that were not read again."""
+    total, known = cell.get("prompt_tokens"), cell.get("cached_tokens")
+    return known / total if total and known is not None else None
+
+
+def measured(data: Data) -> dict[tuple[str, int], list[Data]]:
+    """Return the finished cells of each server and number of pupils, in the order they were measured."""
+    found: dict[tuple[str, int], list[Data]] = {}
+    for key, cell in data["cells"].items():
+        server, pupils, _ = key.rsplit("/", 2)
+        if "error" not in cell:
+            found.setdefault((server, int(pupils)), []).append(cell)
+    return found
+
+
+def middle(data: Data, server: str, pupils: int, value: Value) -> float | None:
+    """Return the median over the rounds."""
+    values = [one for cell in measured(data).get((server, pupils), []) if (one := value(cell)) is not None]
+    return median(values) if values else None
+
+
+def best_peer(data: Data, pupils: int, value: Value, *, highest: bool) -> float | None:
+    """Return the best median of llama-server's settings."""
+    servers = {server for server, _ in measured(data) if server.startswith(PEER)}
+    values = [one for server in servers if (one := middle(data, server, pupils, value)) is not None]
+    return (max if highest else min)(values) if values else None
+
+
+def ratio(above: float | None, below: float | None) -> float | None:
+    """Return a quotient, None where a part is missing."""
+    return above / below if above is not None and below else None
+
+
+def limit_of(data: Data, pupils: int) -> float | None:
+    """Tokens a second of `llama-batched-bench` for this many rows, the reading of their questions in the time.
+
+    The better of both kinds of kernels: N * tg / (seconds for N questions + seconds for the answers in step).
+    """
+    found = []
+    for kind in ("repacked", "tiled"):
+        answers = _row(data, f"batched/{kind}", "pl", pupils)
+        questions = _row(data, f"questions/{kind}", "pl", pupils)
+        if answers and questions:
+            found.append(pupils * answers["tg"] / (questions["t_pp"] + answers["t_tg"]))
+    return max(found, default=None)
+
+
+def _row(data: Data, key: str, field: str, value: int) -> Data | None:
+    rows = data["limits"].get(key, {}).get("rows", [])
+    return next((row for row in rows if row.get(field) == value), None)
+
+
+def decode_limit(data: Data, depth: int) -> float | None:
+    """Tokens a second of `llama-bench` alone at a depth, the better of both kinds of kernels."""
+    rows = [_row(data, f"decode/{kind}", "n_depth", depth) for kind in ("repacked", "tiled")]
+    return max((row["avg_ts"] for row in rows if row), default=None)
+
+
+def read_limit(data: Data) -> float | None:
+    """Seconds in which `llama-bench` reads the new tokens of a first turn."""
+    new = [n for cell in measured(data).get((OURS, 1), []) for n in cell.get("new_tokens_first_turn", [])]
+    rows = [row for kind in ("repacked", "tiled") for row in data["limits"].get(f"read/{kind}", {}).get("rows", [])]
+    speed = max((row["avg_ts"] for row in rows), default=None)
+    return median(new) / speed if new and speed else None
+
+
+def targets(data: Data) -> list[Target]:
+    """Return what was promised for the 7B shape, with what this run found."""
+    ours = middle(data, OURS, AT, SPEED)
+    alone = middle(data, OURS, 1, DECODE)
+    starts = data["starts"].get(OURS, {})
+    extra = median(starts["with_files_s"]) - median(starts["load_s"]) if starts.get("load_s") else None
+    # A lock serves one at a time: more pupils only wait longer, so its speed at 4 is its speed at 8.
+    naive = middle(data, "naive", AT, SPEED) or middle(data, "naive", 4, SPEED)
+    depth = next((int(row["n_depth"]) for row in _rows(data, "decode/repacked") if row["n_depth"]), 0)
+    peer = best_peer(data, AT, SPEED, highest=True)
+    wait = ratio(middle(data, OURS, AT, FIRST), best_peer(data, AT, FIRST, highest=False))
+    long_wait = ratio(middle(data, OURS, AT, FIRST_LATE), best_peer(data, AT, FIRST_LATE, highest=False))
+    reading = ratio(middle(data, OURS, 1, OPENING), read_limit(data))
+
+    def memory(server: str) -> float | None:
+        return middle(data, server, AT, MEMORY)
+
+    return [
+        Target(f"tokens/s at {AT} / llama-server's best setting", 2.0, ratio(ours, peer)),
+        Target(f"tokens/s at {AT} / naive lock", 4.0, ratio(ours, naive)),
+        Target(f"tokens/s at {AT} / llama-batched-bench, questions in the time", 0.85, ratio(ours, limit_of(data, AT))),
+        Target(f"first text at {AT}, p50 / llama-server's best", 0.3, wait, at_least=False),
+        Target(f"first text at {AT}, p95 / llama-server's best", 0.4, long_wait, at_least=False),
+        Target(f"tokens/s of one answer / llama-bench at depth {depth}", 0.95, ratio(alone, decode_limit(data, depth))),
+        Target("the same / llama-bench at depth 0", 0.95, ratio(alone, decode_limit(data, 0))),
+        Target("first text of one pupil, warm persona / reading its new tokens", 1.2, reading, at_least=False),
+        Target(f"resident GB at {AT}, tiled kernels", 6.0, memory("ours-tiled"), at_least=False),
+        Target(f"resident GB at {AT}, repacked kernels", 10.0, memory("ours-repacked"), at_least=False),
+        Target(f"resident GB at {AT}, kernels chosen at start", 10.0, memory(OURS), at_least=False),
+        Target("start with persona files, seconds beyond loading", 1.0, extra, at_least=False),
+    ]
+
+
+def _rows(data: Data, key: str) -> list[Data]:
+    rows: list[Data] = data["limits"].get(key, {}).get("rows", [])
+    return rows
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+COLUMNS: dict[str, Value] = {
+    "tokens/s": SPEED, "one answer, tokens/s": DECODE, "first text p50 s": FIRST, "p95 s": FIRST_LATE, "gap p50 s": GAP,
+    "gap p95 s": GAP_LATE, "longest gap s": STALL, "memory GB": MEMORY, "CPU s": CPU, "prompt cached": cached,
+}  # fmt: skip
+
+
+def render(data: Data) -> str:
+    """Return the page: targets, cells, first users at once, limits."""
+    run = data["run"]
+    lines = [f"# Our engine beside its peers: {run['model']}", ""]
+    lines += [f"{run['threads']} threads, {run['turns']} turns a pupil, medians of the rounds.", ""]
+    lines += ["| target | promised | found | verdict |", "|---|---|---|---|"]
+    for one in targets(data):
+        sign = "≥" if one.at_least else "≤"
+        lines.append(f"| {one.text} | {sign} {one.limit} | {_number(one.found)} | {one.verdict} |")
+    lines += ["", f"| pupils | server | rounds | {' | '.join(COLUMNS)} | failed |", "|---" * (len(COLUMNS) + 4) + "|"]
+    for (server, pupils), found in sorted(measured(data).items(), key=lambda item: item[0][1]):
+        values = " | ".join(_number(middle(data, server, pupils, value)) for value in COLUMNS.values())
+        failed = sum(cell["n_errors"] for cell in found)
+        cut = ", cut by the time limit" if any(cell["cut_by_limit"] for cell in found) else ""
+        lines.append(f"| {pupils} | {server} | {len(found)} | {values} | {failed}{cut} |")
+    broken = {key: cell["error"] for key, cell in data["cells"].items() if "error" in cell}
+    lines += ["", *(f"- {key} failed: {error}" for key, error in broken.items())]
+    lines += ["", "## First users at once, no persona read", ""]
+    lines += ["| server/pupils | first text p50 s | p95 s |", "|---|---|---|"]
+    for key, cell in data["cold"].items():
+        said = [cell.get("error", "–"), "–"] if "error" in cell else [_number(FIRST(cell)), _number(FIRST_LATE(cell))]
+        lines.append(f"| {key} | {said[0]} | {said[1]} |")
+    lines += ["", "## Limits of llama.cpp itself", "", "| pupils | tokens/s, questions in the time |", "|---|---|"]
+    numbers = sorted({pupils for _, pupils in measured(data)})
+    lines += [f"| {pupils} | {_number(limit_of(data, pupils))} |" for pupils in numbers]
+    return "\n".join(lines) + "\n"
+
+
+def write(data: Data, path: Path) -> None:
+    """Write the page; the last one stays until this one is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(render(data), encoding="utf-8")
+    partial.replace(path)
+
+
+def plot(data: Data, path: Path) -> None:
+    """Draw tokens a second and the wait for the first text over the number of pupils."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.5))
+    cells = measured(data)
+    for server in dict.fromkeys(server for server, _ in cells):
+        pupils = sorted(n for name, n in cells if name == server)
+        style = {"marker": "o", "label": server, "linewidth": 2.5 if server == OURS else 1.2}
+        left.plot(pupils, [middle(data, server, n, SPEED) for n in pupils], **style)
+        right.plot(pupils, [middle(data, server, n, FIRST) or float("nan") for n in pupils], **style)
+    limits = [(n, found) for n in sorted({n for _, n in cells}) if (found := limit_of(data, n))]
+    if limits:
+        left.plot(*zip(*limits, strict=True), "k--", label="llama-batched-bench")
+    left.set(xlabel="pupils", ylabel="tokens a second, all pupils", title=str(data["run"]["model"]))
+    right.set(xlabel="pupils", ylabel="seconds to the first text, median", yscale="log")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    if cells:
+        left.legend(fontsize=8)
+    figure.tight_layout()
+    partial = path.with_name(path.name + ".partial")
+    figure.savefig(partial, format="png", dpi=110)
+    pyplot.close(figure)
+    partial.replace(path)
