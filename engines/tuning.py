@@ -99,6 +99,7 @@ def open_tuned(
     cache: Path | None,
     key: str,
     kernels: str = "auto",
+    ratio: float = STEADY,
 ) -> tuple[LlamaModel, Tuning]:
     """Open a model with the kernels that suit this machine.
 
