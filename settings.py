@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from errors import SettingsError
@@ -51,6 +51,16 @@ class Settings(BaseSettings):
         default="auto", description="llama.cpp's kernels; auto measures both at the first start and remembers."
     )
     answer_deadline_s: float = Field(default=60.0, gt=0, description="Seconds an answer may take, waiting included.")
+
+    ledger_url: str | None = Field(
+        default=None, description="Who has premium and what was spent: an SQLAlchemy URL; unset, SQLite in the data."
+    )
+    ledger_secret: SecretStr | None = Field(
+        default=None, min_length=32, description="Turns a login into a pseudonym; changing it forgets everybody."
+    )
+    metrics_token: SecretStr | None = Field(
+        default=None, min_length=16, description="Opens /metrics from outside; unset, only this machine may read it."
+    )
 
     @model_validator(mode="after")
     def model_has_a_form(self) -> Self:
