@@ -41,6 +41,8 @@ def assemble(settings: Settings) -> tuple[gr.Blocks, list[APIRoute]]:
         max_active=settings.max_active,
         queue_size=settings.queue_size,
         kernels=settings.kernels,
+        embedder=settings.embedder,
+        embedder_key=settings.embedder_key.get_secret_value() if settings.embedder_key else None,
     )
     tier = open_free_tier(choice, deadline_s=settings.answer_deadline_s)
     return build_page(tier), [*routes(tier), *openai_routes(tier)]

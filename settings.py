@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     )
     answer_deadline_s: float = Field(default=60.0, gt=0, description="Seconds an answer may take, waiting included.")
 
+    embedder: str | None = Field(
+        default=None, description="How notes are found by meaning: gguf:, model2vec:, openai: or none; unset, our own."
+    )
+    embedder_key: SecretStr | None = Field(default=None, description="Key of an embedder behind an address.")
     ledger_url: str | None = Field(
         default=None, description="Who has premium and what was spent: an SQLAlchemy URL; unset, SQLite in the data."
     )

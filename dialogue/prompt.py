@@ -5,7 +5,7 @@ engine reads only what is new. The system message is the persona's prefix, byte-
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
@@ -86,3 +86,57 @@ def build_messages(
         messages.append({"role": "user", "content": "\n\n".join(parts)})
         pupil += 1
     return messages
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A retrieved passage as a prompt shows it.
+
+    Attributes:
+        number: From 1; the answer names it as [1].
+        reference: Author, work, place.
+        text: The passage.
+        original: Whether these are the author's words: only they may be quoted.
+    """
+
+    number: int
+    reference: str
+    text: str
+    original: bool
+
+    def block(self) -> str:
+        """Its lines. Bracketed numbers of the text's own are left out: the model would take them for passages."""
+        kind = "texte" if self.original else "note de lecture, à ne pas citer"
+        text = re.sub(r"\s*\[\s*\d+\s*\]", "", self.text)
+        return f"[{self.number}] {self.reference} ({kind})\n{text}"
+
+
+PASSAGES_RULE = (
+    "Appuie-toi sur ces passages quand ils répondent à la question, et marque chacun par son numéro entre crochets, "
+    "comme [1]. Ne mets entre « » que les mots exacts d'un texte. N'invente aucune référence."
+)
+
+
+def with_passages(
+    messages: Sequence[Message], excerpts: Sequence[Excerpt], count: Callable[[list[Message]], int], budget: int
+) -> tuple[list[Message], int]:
+    """Put passages before the last question, as many of the first ones as fit.
+
+    Every message but the last stays as it is, byte for byte: the persona's and the history's caches hold.
+
+    Args:
+        messages: As `build_messages` returns them; the last is the pupil's.
+        excerpts: Best first.
+        count: Length of a rendered prompt in tokens, e.g. an engine's `count_tokens`.
+        budget: The most tokens that the prompt may have.
+
+    Returns:
+        The messages, and how many passages stand in them.
+    """
+    *before, last = messages
+    for kept in range(len(excerpts), 0, -1):
+        block = "\n\n".join(["Passages :", *(one.block() for one in excerpts[:kept]), PASSAGES_RULE])
+        asked: Message = {"role": "user", "content": f"{block}\n\nQuestion : {last['content']}"}
+        if count([*before, asked]) <= budget:
+            return [*before, asked], kept
+    return list(messages), 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from errors import RetrievalError
-from retrieval.notes import MIN_SCORE, NoteIndex
+from retrieval.notes import NoteIndex
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ def measure(index: NoteIndex, cases: Iterable[Case]) -> dict[str, float | int]:
     for case in cases:
         scores = index.scores(case.philosopher, case.message, case.asked)
         if case.note is None:
-            withheld_rightly.append(bool(scores.max() < MIN_SCORE))
+            withheld_rightly.append(bool(scores.max() < index.threshold))
             continue
         order = [index.notes[case.philosopher][int(i)].id for i in np.argsort(-scores, kind="stable")]
         ranks.append(order.index(case.note))
-        given_rightly.append(bool(scores.max() >= MIN_SCORE))
+        given_rightly.append(bool(scores.max() >= index.threshold))
     return {
         "exchanges with a note": len(ranks),
         "recall at 1": float(np.mean([rank < 1 for rank in ranks])),

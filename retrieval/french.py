@@ -8,6 +8,7 @@ import Stemmer
 
 _STEMMER = Stemmer.Stemmer("french")
 _WORDS = re.compile(r"[a-z0-9]+")
+_ACCENTS = re.compile(r"[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 
 # Folded. Words that a pupil's message is full of and that say nothing of its subject.
 STOP_WORDS = frozenset(
@@ -32,10 +33,12 @@ def fold(text: str) -> str:
     "l'etre et la duree : oeuvre"
     """
     plain = text.lower().replace("’", "'").replace("œ", "oe").replace("æ", "ae")
-    return "".join(c for c in unicodedata.normalize("NFD", plain) if not unicodedata.combining(c))
+    if plain.isascii():
+        return plain
+    return _ACCENTS.sub("", unicodedata.normalize("NFD", plain))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=65_536)
 def _stem(word: str) -> str:
     # Snowball takes « désir » for a verb and « désirs » for a noun: without its plural s a noun has one stem, and a
     # stem of three letters has lost the word (desir -> des).

@@ -1,24 +1,36 @@
-"""Reading notes, and the nearest one to what a pupil says. Knows lexical search; knows no prompt and no model.
+"""Reading notes, and the nearest one to what a pupil says. Knows words and vectors; knows no prompt and no chat model.
 
 A small model keeps the form of its training, not the doctrine: the note brings the doctrine into its prompt.
 """
 
+import hashlib
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import bm25s
 import numpy as np
 
 from errors import RetrievalError
+from retrieval.embedders import Embedder, EmbedderId
 from retrieval.french import search_tokens
+from retrieval.memory_store import MemoryStore
+from retrieval.passages import Passage
+from retrieval.ranking import Lexical
+
+log = logging.getLogger(__name__)
 
 # Low on purpose: a small model without a note babbles, so a far note does less harm than none. Chosen by reading talks;
 # `python -m retrieval calibrate` says what they do on the dialogues of data/dialogues/.
 CONTEXT_WEIGHT = 1.0  # of the philosopher's last question: a pupil's « oui » is about it
-MIN_SCORE = 1.5  # BM25; below, nothing is near enough, unless the pupil names a notion: « Qu'est-ce que le temps ? »
+MIN_SCORE = 1.5  # by words alone; below, nothing is near enough, unless the pupil names a notion
+# With vectors, BM25 + MEANING * (cosine - the mean cosine of the notes): a scale that means the same for every message,
+# which scores spread over 0 to 1 do not. Chosen on data/queries, split "tune"; 20 to 120 differ by a point.
+MEANING = 60.0
+MIN_HYBRID = 4.0
+VECTORS = "vectors.json"  # beside the notes: which embedder made the .npy files, and of which words
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,9 @@ class Note:
         idea: The argument, at most 25 words.
         image: One concrete example.
         question: One open question.
+        title: What the note says, as a heading.
+        text: The argument in 60 to 150 words, in our own; nothing of it may be quoted as the author's.
+        schemes: Keys of the logical schemes it shows.
     """
 
     id: str
@@ -46,19 +61,49 @@ class Note:
     idea: str
     image: str
     question: str
+    title: str = ""
+    text: str = ""
+    schemes: tuple[str, ...] = ()
 
     @property
     def indexed_text(self) -> str:
-        """What a search sees; the keywords count twice, as they are what pupils type."""
+        """What a search by words sees; the keywords count twice, as they are what pupils type."""
         keywords = " ".join(self.keywords)
-        return f"{keywords} {keywords} {' '.join(self.notions)} {self.idea} {self.image} {self.question}"
+        return f"{keywords} {keywords} {' '.join(self.notions)} {self.title} {self.idea} {self.image} {self.question}"
+
+    @property
+    def embedded_text(self) -> str:
+        """What a search by meaning sees; without the keywords it finds a tenth less."""
+        return f"{', '.join(self.keywords)}. {self.title} {self.idea} {self.image} {self.question}"
+
+    @property
+    def digest(self) -> str:
+        """Changes when the note's vector must be made anew."""
+        return hashlib.sha256(self.embedded_text.encode()).hexdigest()[:16]
+
+    def to_passage(self) -> Passage:
+        """The note as a passage for a larger model: a paraphrase, never to be quoted."""
+        text = self.text or f"{self.idea} {self.image}"
+        return Passage(
+            self.id,
+            text,
+            self.author,
+            self.work,
+            title=self.title or self.idea,
+            locus=self.locus,
+            notions=self.notions,
+            keywords=self.keywords,
+            original=False,
+        )
 
 
 def _note(line: Mapping[str, Any], where: str) -> Note:
     values: dict[str, Any] = {}
     for field in fields(Note):
         value = line.get(field.name)
-        wanted = list if field.name in {"notions", "keywords"} else str
+        wanted = list if field.name in {"notions", "keywords", "schemes"} else str
+        if value is None and field.default is not MISSING:
+            continue
         if not isinstance(value, wanted) or not value:
             raise RetrievalError(f"{where}: key {field.name!r} is missing or empty; write it.")
         values[field.name] = tuple(value) if wanted is list else value
@@ -90,23 +135,87 @@ def load_notes(path: Path) -> tuple[Note, ...]:
     return tuple(notes.values())
 
 
-class NoteIndex:
-    """The notes of every philosopher, searchable. Built once, then only read: safe between threads."""
+def write_vectors(folder: Path, embedder: Embedder, notes: Mapping[str, Sequence[Note]]) -> dict[str, int]:
+    """Write `folder`/<philosopher>.npy, (n_notes, dimensions) float16, and what they were made of.
 
-    def __init__(self, notes: Mapping[str, tuple[Note, ...]]) -> None:
+    Args:
+        folder: Of the notes.
+        embedder: Makes the vectors; the same one must embed the questions.
+        notes: Of each philosopher, in the order of their file.
+
+    Returns:
+        How many notes of each.
+    """
+    made: dict[str, dict[str, str]] = {}
+    for key, of_one in notes.items():
+        vectors = embedder.passages([note.embedded_text for note in of_one])
+        partial = folder / f"{key}.npy.partial"
+        with partial.open("wb") as file:
+            np.save(file, vectors.astype(np.float16))
+        partial.replace(folder / f"{key}.npy")
+        made[key] = {note.id: note.digest for note in of_one}
+    partial = folder / f"{VECTORS}.partial"
+    partial.write_text(
+        json.dumps({"embedder": embedder.id.to_data(), "notes": made}, indent=0) + "\n", encoding="utf-8"
+    )
+    partial.replace(folder / VECTORS)
+    return {key: len(of_one) for key, of_one in made.items()}
+
+
+def read_vectors(folder: Path, embedder: EmbedderId, notes: Mapping[str, Sequence[Note]]) -> dict[str, np.ndarray]:
+    """Return (n_notes, dimensions) float32 for each philosopher, as `write_vectors` left them.
+
+    Raises:
+        RetrievalError: They are missing or damaged, of another embedder, or of other notes.
+    """
+    again = "run `python -m retrieval notes-vectors`"
+    try:
+        said = json.loads((folder / VECTORS).read_text(encoding="utf-8"))
+        made_by, made = EmbedderId(**said["embedder"]), said["notes"]
+        vectors = {key: np.load(folder / f"{key}.npy").astype(np.float32) for key in notes}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RetrievalError(f"The notes' vectors in {folder} cannot be read ({error!r}); {again}.") from None
+    if made_by.digest != embedder.digest:
+        raise RetrievalError(f"The notes' vectors were made by {made_by.name}, not by {embedder.name}; {again}.")
+    for key, of_one in notes.items():
+        if made.get(key) != {note.id: note.digest for note in of_one} or list(made[key]) != [n.id for n in of_one]:
+            raise RetrievalError(f"The vectors of {key}.jsonl are older than its notes; {again}.")
+        if vectors[key].shape != (len(of_one), embedder.dimensions):
+            raise RetrievalError(f"{key}.npy has the shape {vectors[key].shape}; {again}.")
+    return vectors
+
+
+class NoteIndex:
+    """The notes of every philosopher, searchable. Built once, then only read: safe between threads.
+
+    Args:
+        notes: Of each philosopher.
+        vectors: (n_notes, dimensions) of each, rows of length 1; None searches by words alone.
+        embedder: The one that made them.
+    """
+
+    def __init__(
+        self,
+        notes: Mapping[str, tuple[Note, ...]],
+        vectors: Mapping[str, np.ndarray] | None = None,
+        embedder: Embedder | None = None,
+    ) -> None:
         self.notes = notes
         self._notions = {
             stem for of_one in notes.values() for n in of_one for stem in search_tokens(" ".join(n.notions))
         }
-        self._indexes: dict[str, bm25s.BM25] = {}
-        for key, of_one in notes.items():
-            index = bm25s.BM25(k1=1.2, b=0.75)
-            index.index([search_tokens(note.indexed_text) for note in of_one], show_progress=False)
-            self._indexes[key] = index
+        self._indexes = {
+            key: Lexical.build(search_tokens(note.indexed_text) for note in of_one) for key, of_one in notes.items()
+        }
+        self._embedder = embedder if vectors is not None else None
+        self._vectors = dict(vectors or {})
+        self._means = {key: rows.mean(axis=0) for key, rows in self._vectors.items()}
 
     @classmethod
-    def load(cls, folder: Path) -> "NoteIndex":
-        """Read `folder`/<philosopher>.jsonl.
+    def load(cls, folder: Path, embedder: Embedder | None = None) -> "NoteIndex":
+        """Read `folder`/<philosopher>.jsonl and, for an embedder, the vectors beside them.
+
+        Vectors that do not fit are left out with a line in the log: the notes are then found by words alone.
 
         Raises:
             RetrievalError: There is no such file, or one of them is wrong.
@@ -114,20 +223,52 @@ class NoteIndex:
         paths = sorted(folder.glob("*.jsonl"))
         if not paths:
             raise RetrievalError(f"No notes in {folder}; expected <philosopher>.jsonl.")
-        return cls({path.stem: load_notes(path) for path in paths})
+        notes = {path.stem: load_notes(path) for path in paths}
+        if embedder is None:
+            return cls(notes)
+        try:
+            return cls(notes, read_vectors(folder, embedder.id, notes), embedder)
+        except RetrievalError as error:
+            log.warning("Notes are found by words alone: %s", error)
+            return cls(notes)
+
+    def to_store(self) -> MemoryStore:
+        """Return the notes of all philosophers as a store, for a `Searcher` with the same embedder."""
+        passages = [note.to_passage() for of_one in self.notes.values() for note in of_one]
+        vectors = np.concatenate([self._vectors[key] for key in self.notes]) if self._embedder else None
+        return MemoryStore("notes", passages, vectors, self._embedder.id if self._embedder else None)
+
+    @property
+    def by_meaning(self) -> bool:
+        """Whether vectors take part."""
+        return self._embedder is not None
+
+    @property
+    def threshold(self) -> float:
+        """The score below which nothing is near enough."""
+        return MIN_HYBRID if self.by_meaning else MIN_SCORE
 
     def scores(self, philosopher: str, message: str, context: str | None = None) -> np.ndarray:
-        """Return (n_notes,) float scores, higher is nearer; 0 where no word is shared."""
-        index = self._indexes[philosopher]
+        """Return (n_notes,) float scores, higher is nearer; 0 is as near as any note."""
         total = np.zeros(len(self.notes[philosopher]))
         for text, weight in ((message, 1.0), (context or "", CONTEXT_WEIGHT)):
-            # A word asked twice says no more than once; a word that no note knows is no use to the index.
-            known = [token for token in dict.fromkeys(search_tokens(text)) if token in index.vocab_dict]
-            if known:
-                total += weight * index.get_scores(known)
-                if message.rstrip().endswith("?"):
-                    break  # a question of the pupil's own stands alone, unless it is a mere « pourquoi ? »
+            # A word asked twice says no more than once.
+            stems = list(dict.fromkeys(search_tokens(text)))
+            if not stems:
+                continue
+            words = self._indexes[philosopher].scores(stems)
+            total += weight * (words + self._meaning(philosopher, text))
+            known = self.by_meaning or words.any()
+            if known and message.rstrip().endswith("?"):
+                break  # a question of the pupil's own stands alone, unless it is a mere « pourquoi ? »
         return total
+
+    def _meaning(self, philosopher: str, text: str) -> np.ndarray | float:
+        if self._embedder is None:
+            return 0.0
+        vector = self._embedder.query(text)
+        found: np.ndarray = MEANING * (self._vectors[philosopher] @ vector - self._means[philosopher] @ vector)
+        return found
 
     def nearest(
         self, philosopher: str, message: str, context: str | None = None, *, exclude: Collection[str] = ()
@@ -146,7 +287,7 @@ class NoteIndex:
         named = not self._notions.isdisjoint(search_tokens(message))
         for position in np.argsort(-scores, kind="stable"):
             note = self.notes[philosopher][int(position)]
-            if scores[position] < (0 if named else MIN_SCORE):
+            if scores[position] < (0 if named else self.threshold):
                 return None
             if note.id not in exclude:
                 return note

@@ -13,6 +13,7 @@ from errors import EngineBusy, EngineError, EngineTimeout, RetrievalError, TierB
 from personas import PERSONAS
 from retrieval.notes import Note, NoteIndex
 from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, Event, TierStatus, User, Warming
+from tiers.meaning import MeaningSupply
 from tiers.supply import ModelChoice, ModelSupply
 
 log = logging.getLogger(__name__)
@@ -52,13 +53,14 @@ class FreeTier:
 
     Args:
         supply: Brings the model; started by the caller.
-        index: Reading notes for small models; None to do without.
+        index: Reading notes for small models; None to do without. May be replaced by a better one at any time.
         deadline_s: Seconds an answer may take, waiting in the queue included.
     """
 
     def __init__(self, supply: ModelSupply, index: NoteIndex | None, deadline_s: float = 60.0) -> None:
         self._supply = supply
-        self._index = index
+        self.index = index
+        self.meaning: MeaningSupply | None = None
         self._deadline_s = deadline_s
 
     @property
@@ -67,7 +69,9 @@ class FreeTier:
         return self._supply.status
 
     def close(self) -> None:
-        """Free the model."""
+        """Free the model and the embedder."""
+        if self.meaning:
+            self.meaning.close()
         self._supply.close()
 
     async def stream(
@@ -83,7 +87,8 @@ class FreeTier:
             yield Warming(status.step, status.progress)
             await asyncio.sleep(STATUS_EVERY_S)
         params = _params(engine, conversation, options)
-        messages = self._messages(engine, conversation, params.max_tokens)
+        # In a thread: finding a note by its meaning takes 20 ms, in which other pupils' tokens would wait.
+        messages = await asyncio.to_thread(self._messages, engine, conversation, params.max_tokens)
         try:
             asked = engine.stream(messages, params, deadline_s=self._deadline_s, client=user.client)
             async with aclosing(asked) as events:
@@ -105,7 +110,7 @@ class FreeTier:
         hints: Sequence[Hint | None] = ()
         budget = engine.info.n_ctx - n_answer
         if prefix == "short":
-            hints = [to_hint(note) for note in notes_for(self._index, conversation)]
+            hints = [to_hint(note) for note in notes_for(self.index, conversation)]
             budget = min(budget, SMALL_PROMPT_TOKENS)
         messages = build_messages(conversation, hints, prefix=prefix)
         while engine.count_tokens(messages) > budget and len(messages) > 2:
@@ -145,5 +150,13 @@ def open_free_tier(choice: ModelChoice, *, notes: Path = NOTES, deadline_s: floa
     except RetrievalError as error:
         log.error("The page answers without reading notes: %s", error)
         supply.add_notice("retrieval")
+    tier = FreeTier(supply, index, deadline_s)
+    if index is not None:
+        tier.meaning = MeaningSupply(
+            choice.data_dir, notes, spec=choice.embedder, api_key=choice.embedder_key,
+            begin=lambda: supply.engine is not None, take=lambda better: setattr(tier, "index", better),
+            fail=lambda: supply.add_notice("lexical_only"),
+        )  # fmt: skip
+        tier.meaning.start()
     supply.start()
-    return FreeTier(supply, index, deadline_s)
+    return tier

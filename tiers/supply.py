@@ -42,6 +42,8 @@ class ModelChoice:
         max_active: How many answers run at once.
         queue_size: How many more requests may wait.
         kernels: "auto", "repacked" or "tiled".
+        embedder: How notes are found by meaning, see `retrieval.embedders.open_embedder`; None for the default one.
+        embedder_key: For an embedder behind an address.
     """
 
     data_dir: Path
@@ -53,6 +55,8 @@ class ModelChoice:
     max_active: int = 16
     queue_size: int = 32
     kernels: str = "auto"
+    embedder: str | None = None
+    embedder_key: str | None = None
 
 
 class ModelSupply:
@@ -78,6 +82,7 @@ class ModelSupply:
         self._opener = opener
         self._retry_s = retry_s
         self._status = TierStatus("preparing", "loading")
+        self._standing: tuple[str, ...] = ()
         self._engine: Engine | None = None
         self._closing = threading.Event()
         self._child: subprocess.Popen[str] | None = None
@@ -113,8 +118,13 @@ class ModelSupply:
 
     def add_notice(self, code: str) -> None:
         """Show one more lasting notice."""
-        if code not in self._status.notices:
-            self._status = replace(self._status, notices=(*self._status.notices, code))
+        if code not in self._standing:
+            self._standing = (*self._standing, code)
+            self._status = replace(self._status, notices=(code, *self._status.notices))
+
+    def _say_why(self, *codes: str) -> None:
+        """Show why another model than the chosen one answers, in place of what an earlier try said."""
+        self._status = replace(self._status, notices=(*self._standing, *codes))
 
     def _say(self, state: str, step: str, progress: float | None = None, model: str | None = None) -> None:
         self._status = replace(self._status, state=state, step=step, progress=progress, model=model)  # type: ignore[arg-type]
@@ -160,12 +170,11 @@ class ModelSupply:
                 self._open(self._chosen_file(self._choice.model))
             except (SourceError, EngineError) as error:
                 log.warning("BAF_FREE_MODEL=%s: %s Using the embedded model.", self._choice.model, error)
-                if error.code == "source_unreachable":
-                    self.add_notice("hub_unreachable")  # its sentence names the embedded model
-                else:
-                    self.add_notice(error.code)
-                    self.add_notice("using_embedded")
+                # That of the chosen one: no source of the embedded one may be reachable either.
+                code = "hub_unreachable" if error.code == "source_unreachable" else error.code
+                self._say_why(code, "using_embedded")
             else:
+                self._say_why()
                 return
         self._open(self._embedded_file())
 

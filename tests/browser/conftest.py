@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -18,7 +18,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from service.health import routes
-from tests.browser.pupil import ANSWER, ROOT, RunningApp, Stage, words
+from tests.browser.pupil import ANSWER, ROOT, RunningApp, Stage, bot, words
 from tiers.testing import READY, ScriptedTier
 from ui.page import build_page
 from ui.theme import launch_options
@@ -100,18 +100,23 @@ def stage(served: tuple[ScriptedTier, str], chromium: Browser) -> Iterator[Stage
 def start_app(tmp_path: Path) -> Iterator[Callable[..., RunningApp]]:
     """Start `python app.py` on a free port: `start_app({"BAF_FREE_MODEL": path}, cwd=a_copy)`; stopped at the end.
 
-    It returns once `/health` answers, within `within_s` seconds; the model may still be loading.
+    It returns once `/health` answers, within `within_s` seconds; the model may still be loading. `under` is a program
+    that starts it in its turn, e.g. `prlimit`.
     """
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(env: Mapping[str, str] | None = None, *, cwd: Path = ROOT, within_s: float = 60.0) -> RunningApp:
+    def start(
+        env: Mapping[str, str] | None = None, *, cwd: Path = ROOT, within_s: float = 60.0, under: Sequence[str] = ()
+    ) -> RunningApp:
         port = free_port()
-        given = {"BAF_PORT": str(port), "BAF_DATA_DIR": str(tmp_path / "data"), "OMP_NUM_THREADS": "2", **(env or {})}
+        given = {"BAF_PORT": str(port), "BAF_DATA_DIR": str(tmp_path / "data"), "OMP_NUM_THREADS": "2",
+                 "BAF_EMBEDDER": "none", **(env or {})}  # fmt: skip
         log = tmp_path / f"app-{port}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "app.py"], cwd=cwd, env={**os.environ, **given}, stdout=out, stderr=subprocess.STDOUT
-            )
+                [*under, sys.executable, "app.py"],
+                cwd=cwd, env={**os.environ, **given}, stdout=out, stderr=subprocess.STDOUT,
+            )  # fmt: skip
         started.append(process)
         app = RunningApp(f"http://127.0.0.1:{port}", process, log)
         deadline = time.monotonic() + within_s
@@ -132,6 +137,27 @@ def start_app(tmp_path: Path) -> Iterator[Callable[..., RunningApp]]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@pytest.fixture
+def open_page(chromium: Browser) -> Iterator[Callable[[RunningApp], Page]]:
+    """Open an app's page in a browser context of its own; all are closed at the end, and none may have failed."""
+    contexts, faults = [], []
+
+    def opened(app: RunningApp) -> Page:
+        context = chromium.new_context(viewport={"width": 1280, "height": 860}, reduced_motion="reduce")
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(app.url)
+        expect(bot(page)).to_have_count(1)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert faults == []
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialogue.conversation import MAX_MESSAGE_CHARS, Conversation, Turn, clean_message
-from dialogue.prompt import Hint, build_messages, last_question
+from dialogue.prompt import PASSAGES_RULE, Excerpt, Hint, Message, build_messages, last_question, with_passages
 from errors import MessageError
 from personas import PERSONAS
 
@@ -106,3 +106,36 @@ def test_cleaning_twice_changes_nothing(text: str) -> None:
 )
 def test_the_last_question_is_found(text: str, question: str | None) -> None:
     assert last_question(text) == question
+
+
+EXCERPTS = [
+    Excerpt(1, "Henri Bergson, Essai, p. 81", "La durée [3] dure.", original=True),
+    Excerpt(2, "Bergson, Essai", "Une note sur la durée.", original=False),
+]
+
+
+def by_words(messages: list[Message]) -> int:
+    return sum(len(one["content"].split()) for one in messages)
+
+
+def test_passages_stand_last_with_the_question() -> None:
+    talk = Conversation(KANT, (Turn("user", "Oui."), Turn("assistant", "Quoi ?"), Turn("user", "Le temps ?")))
+    plain = build_messages(talk)
+    messages, kept = with_passages(plain, EXCERPTS, by_words, 10_000)
+    assert kept == 2
+    assert messages[:-1] == plain[:-1]
+    assert messages[-1] == {
+        "role": "user",
+        "content": "Passages :\n\n[1] Henri Bergson, Essai, p. 81 (texte)\nLa durée dure.\n\n"
+        "[2] Bergson, Essai (note de lecture, à ne pas citer)\nUne note sur la durée.\n\n"
+        f"{PASSAGES_RULE}\n\nQuestion : Le temps ?",
+    }
+
+
+@pytest.mark.parametrize(("spare", "kept"), [(10_000, 2), (60, 1), (5, 0), (-5, 0)])
+def test_passages_keep_to_their_budget(spare: int, kept: int) -> None:
+    plain = build_messages(Conversation(KANT, (Turn("user", "Le temps ?"),)))
+    budget = by_words(plain) + spare
+    messages, count = with_passages(plain, EXCERPTS, by_words, budget)
+    assert count == kept
+    assert messages == plain if not kept else by_words(messages) <= budget

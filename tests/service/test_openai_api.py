@@ -392,7 +392,9 @@ def test_no_log_holds_a_text(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.fixture
 def real(tiny_gguf: Path, tmp_path: Path) -> Iterator[str]:
-    tier = open_free_tier(ModelChoice(tmp_path, model=str(tiny_gguf), n_ctx=2048, threads=1, queue_size=16))
+    tier = open_free_tier(
+        ModelChoice(tmp_path, model=str(tiny_gguf), n_ctx=2048, threads=1, queue_size=16, embedder="none")
+    )
     with served(tier) as url:
         wait_until(lambda: tier.status.state == "ready")
         yield url

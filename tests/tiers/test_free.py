@@ -42,7 +42,7 @@ async def collect(tier: FreeTier, conversation: Conversation = ASKED) -> list[Ev
 
 @pytest.fixture
 def real(tiny_gguf: Path, tmp_path: Path) -> Iterator[FreeTier]:
-    tier = open_free_tier(ModelChoice(tmp_path, model=str(tiny_gguf), n_ctx=1024, threads=1))
+    tier = open_free_tier(ModelChoice(tmp_path, model=str(tiny_gguf), n_ctx=1024, threads=1, embedder="none"))
     yield tier
     tier.close()
 
@@ -74,7 +74,7 @@ async def test_an_unfit_model_is_said_and_the_embedded_one_is_tried(
 ) -> None:
     """The base given is no model either, so that this test needs no network: both reasons are told, nothing crashes."""
     path = request.getfixturevalue(fixture)
-    tier = open_free_tier(ModelChoice(tmp_path, model=str(path), base=tmp_path / "no-such-base.gguf"))
+    tier = open_free_tier(ModelChoice(tmp_path, model=str(path), base=tmp_path / "no-such-base.gguf", embedder="none"))
     try:
         with pytest.raises(TierUnavailable) as caught:
             await collect(tier)
@@ -88,7 +88,9 @@ async def test_an_unfit_model_is_said_and_the_embedded_one_is_tried(
 
 async def test_broken_notes_cost_the_notes_and_not_the_tier(tiny_gguf: Path, tmp_path: Path) -> None:
     (tmp_path / "kant.jsonl").write_text("{", encoding="utf-8")
-    tier = open_free_tier(ModelChoice(tmp_path, model=str(tiny_gguf), n_ctx=1024, threads=1), notes=tmp_path)
+    tier = open_free_tier(
+        ModelChoice(tmp_path, model=str(tiny_gguf), n_ctx=1024, threads=1, embedder="none"), notes=tmp_path
+    )
     try:
         assert isinstance((await collect(tier))[-1], Done)
         assert "retrieval" in tier.status.notices

@@ -1,0 +1,219 @@
+"""References that can be trusted: numbers checked, quotations compared with the passages. Knows no model and no page.
+
+The model never writes a reference. Passages are numbered by code; of an answer's markers only those of a passage that
+was given survive; what stands in quotation marks must stand in an original text, else the marks go and a notice says
+so. Our notes are paraphrases: they carry a number, and nothing of them can be quoted.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rapidfuzz import fuzz
+
+from retrieval.french import fold
+from retrieval.passages import Passage
+
+FUZZY_FROM = 25  # characters: a shorter quotation must stand there word for word
+SAME = 90.0  # rapidfuzz ratio, of 100: a printer's error, not another sentence
+MAX_QUOTE = 600  # characters held back for a closing mark; a longer one is no quotation
+MAX_MARKER = 40  # characters held back for a closing bracket: [1, 2, 3]
+PAIRS = {"«": "»", "“": "”"}
+# Words whose presence or absence turns a sentence round; of a quotation that differs a little they must all be there.
+TURNING = frozenset(
+    "ne n pas point jamais rien aucun aucune nul nulle ni non sans toujours tout tous toute seul".split()
+)
+
+_MARKER = re.compile(r"\[\s*\d+(?:\s*(?:[,;–-]|et)\s*\d+)*\s*\]")
+_MARKER_BEGUN = re.compile(r"\[[\s\d,;–et-]*\Z")
+_CUT = re.compile(r"\[\s*(?:…|\.\.\.)\s*\]|\(\s*(?:…|\.\.\.)\s*\)|…|\.\.\.")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A numbered passage, as a reader sees it.
+
+    Attributes:
+        number: From 1, the same in prompt and answer.
+        author: Its author.
+        work: Title of the work.
+        locus: Place in the work, page included, e.g. "chap. II, p. 168"; empty when unknown.
+        link: To a facsimile, or empty.
+        text: The passage.
+        original: Whether these are the author's words.
+    """
+
+    number: int
+    author: str
+    work: str
+    locus: str
+    link: str
+    text: str
+    original: bool
+
+    @property
+    def reference(self) -> str:
+        """Author, work and place, in one line."""
+        return ", ".join(part for part in (self.author, self.work, self.locus) if part)
+
+
+def to_sources(passages: Iterable[Passage]) -> tuple[Source, ...]:
+    """Number passages from 1, and render the place of each from what is known of it."""
+    return tuple(
+        Source(
+            number,
+            one.author,
+            f"{one.work} ({one.edition})" if "extrait" in fold(one.edition) else one.work,
+            _place(one),
+            one.facsimile if one.facsimile.startswith(("https://", "http://")) else "",
+            one.text,
+            one.original,
+        )
+        for number, one in enumerate(passages, 1)
+    )
+
+
+def _place(one: Passage) -> str:
+    page = f"p. {one.page}" if one.page and not re.search(rf"p\. ?{re.escape(one.page)}\b", one.locus) else ""
+    place = one.locus or (one.section[-1] if one.section else "")
+    return ", ".join(part for part in (place, page) if part)
+
+
+class CheckedAnswer:
+    """An answer that is checked while it streams: what was returned is never taken back.
+
+    The joined results of `feed` and `finish` are the answer; how it was cut into pieces changes nothing. What may
+    still become a marker or a quotation is held back.
+
+    Args:
+        sources: The passages that the prompt gave, numbered.
+
+    Attributes:
+        cited: Numbers that the answer names, in the order of their first place.
+        notices: Codes of what was changed: "marker_removed", "quote_unmarked".
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.cited: list[int] = []
+        self.notices: set[str] = set()
+        self._known = {source.number for source in sources}
+        self._texts = [_words(source.text) for source in sources if source.original]
+        self._held = ""
+        self._begun = False
+        self._orphans: list[str] = []  # closing marks whose opening ones are gone
+
+    def feed(self, text: str) -> str:
+        """Take the next piece of the answer; return what may be shown now."""
+        self._held += text
+        return self._release(final=False)
+
+    def finish(self) -> str:
+        """Return the rest of the answer."""
+        return self._release(final=True)
+
+    def _release(self, *, final: bool) -> str:
+        shown = []
+        while self._held:
+            found = re.search(rf"\s*[\[«“{''.join(self._orphans)}]", self._held)
+            if not found:
+                end = len(self._held) if final else len(self._held.rstrip())
+                shown.append(self._held[:end])
+                self._held = self._held[end:]
+                break
+            shown.append(self._held[: found.start()])
+            self._held = self._held[found.start() :]
+            self._begun = self._begun or found.start() > 0
+            mark = found.group()[-1]
+            if mark in self._orphans:
+                self._orphans.remove(mark)
+                self._held = self._held[len(found.group()) :]
+                continue
+            part = self._marker(final=final) if mark == "[" else self._quotation(final=final)
+            if part is None:
+                break
+            shown.append(part)
+        text = "".join(shown)
+        self._begun = self._begun or bool(text)
+        return text
+
+    def _marker(self, *, final: bool) -> str | None:
+        """Take what begins with a bracket; None while it may still become a marker."""
+        space = self._held[: self._held.index("[")]
+        rest = self._held[len(space) :]
+        whole = _MARKER.match(rest)
+        if whole:
+            self._held = rest[whole.end() :]
+            kept = self._numbers(whole.group())
+            return space + "".join(f"[{number}]" for number in kept) if kept else ""
+        if not final and len(rest) <= MAX_MARKER and _MARKER_BEGUN.match(rest):
+            return None
+        self._held = rest[1:]
+        return f"{space}["
+
+    def _numbers(self, marker: str) -> list[int]:
+        numbers = [int(digits[:6]) for digits in re.findall(r"\d+", marker)]
+        if len(numbers) == 2 and re.search(r"\d\s*[–-]\s*\d", marker):  # [1-3] means all of them
+            low, high = numbers
+            numbers = list(range(low, min(high, low + len(self._known)) + 1)) or numbers
+        kept = [number for number in dict.fromkeys(numbers) if number in self._known]
+        if len(kept) < len(set(numbers)):
+            self.notices.add("marker_removed")
+        self.cited += [number for number in kept if number not in self.cited]
+        return kept
+
+    def _quotation(self, *, final: bool) -> str | None:
+        """Take what begins with an opening mark; None while its end has not come."""
+        opening = re.search(r"[«“]", self._held)
+        if opening is None:
+            return None
+        start = opening.start()
+        end = self._held.find(PAIRS[opening.group()], start + 1, start + 1 + MAX_QUOTE)
+        if end < 0 and not final and len(self._held) - start <= MAX_QUOTE:
+            return None
+        space = self._held[:start]
+        if end < 0:  # it never ends: the words stay, the mark goes
+            self.notices.add("quote_unmarked")
+            self._orphans.append(PAIRS[opening.group()])
+            rest = self._held[start + 1 :]
+            self._held = rest.lstrip() if space or not self._begun else rest
+            return space
+        inner = self._held[start + 1 : end]
+        if self.is_quotation(inner):
+            self._held = self._held[end + 1 :]
+            return space + opening.group() + _without_markers(inner) + PAIRS[opening.group()]
+        self.notices.add("quote_unmarked")
+        self._held = inner.strip() + self._held[end + 1 :]  # markers and marks inside it are looked at in their turn
+        return space
+
+    def is_quotation(self, text: str) -> bool:
+        """Whether these words stand in an original passage: all of them, or, of a longer text, with a slip of the pen.
+
+        What stands between two cuts (« … », « […] ») is looked for part by part, in one passage.
+        """
+        parts = [part for part in (_words(one) for one in _CUT.split(_without_markers(text))) if part]
+        return bool(parts) and any(all(_stands_in(part, passage) for part in parts) for passage in self._texts)
+
+
+def _without_markers(text: str) -> str:
+    return _MARKER.sub("", text)
+
+
+def _words(text: str) -> str:
+    """Return the words alone, folded, each between single spaces, so that whole words are compared."""
+    return " ".join(re.findall(r"[a-z0-9]+", fold(text)))
+
+
+def _stands_in(part: str, passage: str) -> bool:
+    if f" {part} " in f" {passage} ":
+        return True
+    if len(part) < FUZZY_FROM:
+        return False
+    found = fuzz.partial_ratio_alignment(part, passage, score_cutoff=SAME)
+    if found is None or len(part) > len(passage):
+        return False
+    there = passage[found.dest_start : found.dest_end].split()
+    return _turns(part.split()) == _turns(there)
+
+
+def _turns(words: Sequence[str]) -> list[str]:
+    return sorted(word for word in words if word in TURNING)

@@ -1,0 +1,358 @@
+"""Files to paragraphs: text, Markdown, HTML, EPUB, PDF, TEI-XML, jsonl. Knows formats; cuts and indexes nothing.
+
+What a file says of a paragraph's place is kept: headings, page, locus. A file that is not what its name says is an
+error that names it; the caller goes on with the next one.
+"""
+
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lxml import etree, html
+from markdown_it import MarkdownIt
+
+from errors import RetrievalError
+from retrieval.cut import Paragraph
+from retrieval.passages import normal
+
+MAX_BYTES = 200 << 20  # of a file; of an EPUB's chapter too, for a small archive can unfold without end
+TEI = "{http://www.tei-c.org/ns/1.0}"
+NO_TEXT = frozenset("script style noscript template nav header footer aside form svg math head button select".split())
+BLOCKS = frozenset(
+    "p li blockquote dd dt td th pre figcaption caption address summary "
+    "div section article main body html ul ol dl table tr tbody".split()
+)
+HEADINGS = {f"h{level}": level for level in range(1, 7)}
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file that was read.
+
+    Attributes:
+        paragraphs: In reading order.
+        author: As the file says; empty when it does not.
+        work: Its title.
+    """
+
+    paragraphs: tuple[Paragraph, ...]
+    author: str = ""
+    work: str = ""
+
+
+def read_document(path: Path) -> Document:
+    """Read one file by the ending of its name.
+
+    Raises:
+        RetrievalError: The ending is unknown, the file cannot be read, is damaged, locked, or holds no text.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise RetrievalError(f"{path.name}: no reader for {path.suffix or 'a name without ending'!r}; {KNOWN}.")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise RetrievalError(f"{path.name} is larger than {MAX_BYTES >> 20} MB; split it.")
+        document = reader(path)
+    except OSError as error:
+        raise RetrievalError(f"{path.name} cannot be read: {error.strerror or error}.") from None
+    except (etree.LxmlError, ValueError, KeyError, zipfile.BadZipFile, EOFError, RecursionError) as error:
+        raise RetrievalError(f"{path.name} is damaged ({type(error).__name__}: {error}).") from None
+    if not any(paragraph.text.strip() for paragraph in document.paragraphs):
+        raise RetrievalError(f"{path.name} holds no text.")
+    return document
+
+
+def _decoded(path: Path) -> str:
+    data = path.read_bytes()
+    if b"\0" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise RetrievalError(f"{path.name} is no text: it holds zero bytes.")
+    for encoding in ("utf-16",) if data.startswith((b"\xff\xfe", b"\xfe\xff")) else ("utf-8-sig", "cp1252"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise RetrievalError(f"{path.name} is neither UTF-8 nor Windows-1252; save it as UTF-8.")
+
+
+def _read_txt(path: Path) -> Document:
+    blocks = re.split(r"\n\s*\n", _decoded(path).replace("\r\n", "\n").replace("\r", "\n"))
+    return Document(tuple(Paragraph(normal(block)) for block in blocks if block.strip()))
+
+
+class _Outline:
+    """The headings above the place where a reader stands."""
+
+    def __init__(self) -> None:
+        self._stack: list[tuple[int, str]] = []
+
+    def enter(self, level: int, heading: str) -> None:
+        self._stack = [one for one in self._stack if one[0] < level]
+        if heading:
+            self._stack.append((level, heading))
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        return tuple(heading for _, heading in self._stack)
+
+
+def _read_markdown(path: Path) -> Document:
+    text, work, author = _decoded(path), "", ""
+    front = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
+    if front:
+        said = dict(re.findall(r"^(\w+):\s*[\"']?(.+?)[\"']?\s*$", front.group(1), re.MULTILINE))
+        work, author, text = said.get("title", ""), said.get("author", ""), text[front.end() :]
+    outline, paragraphs, heading = _Outline(), [], 0
+    for token in MarkdownIt("commonmark").enable("table").parse(text):
+        if token.type == "heading_open":
+            heading = HEADINGS[token.tag]
+        elif token.type == "inline":
+            parts = ("" if part.type == "html_inline" else part.content or " " for part in token.children or [])
+            words = normal("".join(parts))
+            if heading:
+                outline.enter(heading, words)
+            elif words:
+                paragraphs.append(Paragraph(words, section=outline.path))
+            heading = 0
+    return Document(tuple(paragraphs), author=author, work=work)
+
+
+def _read_html(path: Path) -> Document:
+    data = path.read_bytes()
+    if b"charset" in data[:2048].lower():  # the page says itself how it is to be read
+        tree = html.document_fromstring(data)
+    else:
+        tree = html.document_fromstring(_decoded(path).encode(), parser=html.HTMLParser(encoding="utf-8"))
+    title = normal(tree.findtext(".//title") or "")
+    authors = tree.xpath("//meta[translate(@name, 'AUTHOR', 'author')='author']/@content")
+    return Document(tuple(_html_paragraphs(tree, _Outline())), author=normal("".join(authors[:1])), work=title)
+
+
+def _html_paragraphs(tree: Any, outline: _Outline) -> Iterator[Paragraph]:
+    """Yield the blocks of a page; words that stand beside blocks (bare in a div) are blocks of their own."""
+    loose: list[str] = []
+
+    def flush() -> Iterator[Paragraph]:
+        words = normal("".join(loose))
+        loose.clear()
+        if words:
+            yield Paragraph(words, section=outline.path)
+
+    def walk(node: Any) -> Iterator[Paragraph]:
+        name = etree.QName(node).localname.lower() if isinstance(node.tag, str) else ""
+        if not name or name in NO_TEXT:
+            return
+        if name in HEADINGS:
+            yield from flush()
+            outline.enter(HEADINGS[name], normal("".join(node.itertext())))
+            return
+        block = name in BLOCKS
+        if block:
+            yield from flush()
+        if name == "br":
+            loose.append(" ")
+        loose.append(node.text or "")
+        for child in node:
+            yield from walk(child)
+            loose.append(child.tail or "")
+        if block:
+            yield from flush()
+
+    yield from walk(tree)
+    yield from flush()
+
+
+def _read_epub(path: Path) -> Document:
+    outline, paragraphs = _Outline(), []
+    parser = etree.XMLParser(resolve_entities=False, no_network=True)
+    with zipfile.ZipFile(path) as archive:
+
+        def member(name: str) -> bytes:
+            if archive.getinfo(name).file_size > MAX_BYTES:
+                raise RetrievalError(f"{path.name}: {name} unfolds to more than {MAX_BYTES >> 20} MB.")
+            return archive.read(name)
+
+        container = etree.fromstring(member("META-INF/container.xml"), parser)
+        place = container.find(".//{*}rootfile").get("full-path")
+        package = etree.fromstring(member(place), parser)
+        folder = PurePosixPath(place).parent
+        items = {item.get("id"): item for item in package.iterfind(".//{*}manifest/{*}item")}
+        for reference in package.iterfind(".//{*}spine/{*}itemref"):
+            item = items[reference.get("idref")]
+            if "html" in item.get("media-type", "") and "nav" not in item.get("properties", ""):
+                chapter = html.document_fromstring(member(str(folder / item.get("href"))))
+                paragraphs += list(_html_paragraphs(chapter, outline))
+        author, work = (normal(package.findtext(f".//{{*}}metadata/{{*}}{key}") or "") for key in ("creator", "title"))
+    return Document(tuple(paragraphs), author=author, work=work)
+
+
+def _read_pdf(path: Path) -> Document:
+    from pypdf import PdfReader
+    from pypdf.errors import PyPdfError
+
+    paragraphs = []
+    try:
+        reader = PdfReader(path)
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise RetrievalError(f"{path.name} is locked by a password; save it without.")
+        sections = _pdf_sections(reader)
+        section: tuple[str, ...] = ()
+        for number, page in enumerate(reader.pages):
+            section = sections.get(number, section)
+            label = reader.page_labels[number]
+            blocks = re.split(r"\n\s*\n", _unhyphenated(page.extract_text()))
+            paragraphs += [Paragraph(normal(block), section=section, page=label) for block in blocks if block.strip()]
+        about = reader.metadata
+    except (PyPdfError, AttributeError, TypeError, IndexError) as error:  # what pypdf raises on damaged files
+        raise RetrievalError(f"{path.name} is damaged ({type(error).__name__}: {error}).") from None
+    if not paragraphs:
+        raise RetrievalError(f"{path.name} holds pictures of pages and no text; run a text recognition over it first.")
+    return Document(
+        tuple(paragraphs),
+        author=normal(about.author or "") if about else "",
+        work=normal(about.title or "") if about else "",
+    )
+
+
+def _unhyphenated(text: str) -> str:
+    """Join words that a line's end has cut. A capital or a digit after the hyphen keeps it."""
+    return re.sub(r"(?<=[a-zà-ÿœæ])[-\u00ad]\n(?=[a-zà-ÿœæ])", "", text)
+
+
+def _pdf_sections(reader: Any) -> dict[int, tuple[str, ...]]:
+    """Return the path of bookmarks that begins on each page which has one."""
+    found: dict[int, tuple[str, ...]] = {}
+
+    def walk(entries: Sequence[Any], above: tuple[str, ...]) -> None:
+        last = above
+        for entry in entries:
+            if isinstance(entry, list):
+                walk(entry, last)
+                continue
+            last = (*above, normal(str(entry.title)))
+            number = reader.get_destination_page_number(entry)
+            if number is not None:
+                found[number] = last
+
+    walk(reader.outline, ())
+    return found
+
+
+def _read_tei(path: Path) -> Document:
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True)
+    root = etree.parse(path, parser).getroot()
+    body = root.find(f".//{TEI}text")
+    if body is None:
+        raise RetrievalError(f"{path.name} is XML but no TEI: it has no <text> of {TEI[1:-1]}.")
+    title = root.findtext(f".//{TEI}titleStmt/{TEI}title") or ""
+    author = root.find(f".//{TEI}titleStmt/{TEI}author")
+    name = (author.get("key") or "".join(author.itertext())) if author is not None else ""
+    return Document(tuple(_Tei().walk(body, (), "")), author=normal(name), work=normal(title))
+
+
+class _Tei:
+    """A walk over a TEI text: divisions give the section path, their `xml:id` the locus, `pb` the page."""
+
+    KEPT = frozenset("p ab l q quote sp item lg".split())
+    LEFT_OUT = frozenset("note fw figure teiHeader".split())
+
+    def __init__(self) -> None:
+        self._page = ""
+
+    def walk(self, node: Any, section: tuple[str, ...], locus: str) -> Iterator[Paragraph]:
+        name = etree.QName(node).localname if isinstance(node.tag, str) else ""
+        if not name or name in self.LEFT_OUT:
+            return
+        if name == "pb":
+            self._page = node.get("n") or self._page
+            return
+        if name.startswith("div"):
+            head = node.find(f"{TEI}head")
+            words = normal("".join(head.itertext())) if head is not None else ""
+            section = (*section, words) if words else section
+            locus = node.get("{http://www.w3.org/XML/1998/namespace}id") or locus
+        if name in self.KEPT and not (name == "lg" and node.find(f"{TEI}lg") is not None):
+            page, words = self._page, normal(self._words(node))
+            if words:
+                own = node.get("{http://www.w3.org/XML/1998/namespace}id") or ""
+                yield Paragraph(words, id=own, section=section, page=page, locus=locus)
+            return
+        if name == "head":
+            return
+        for child in node:
+            yield from self.walk(child, section, locus)
+
+    def _words(self, node: Any) -> str:
+        """Return a paragraph's words without its notes, and turn the pages that it crosses."""
+        parts = [node.text or ""]
+        for child in node:
+            name = etree.QName(child).localname if isinstance(child.tag, str) else ""
+            if name == "pb":
+                self._page = child.get("n") or self._page
+            elif name in {"lb", "l"}:
+                parts.append(" ")
+            if name and name not in self.LEFT_OUT:
+                parts.append(self._words(child))
+            parts.append(child.tail or "")
+        return "".join(parts)
+
+
+def _read_jsonl(path: Path) -> Document:
+    paragraphs = []
+    for number, line in enumerate(_decoded(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            paragraphs.append(_record(json.loads(line)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RetrievalError(f"{path.name}:{number}: no object with a text ({error!r}).") from None
+    return Document(tuple(paragraphs))
+
+
+def _record(record: dict[str, Any]) -> Paragraph:
+    """One line of a jsonl: a paragraph of a work, or one of our notes (it has an idea, and cannot be quoted)."""
+
+    def words(key: str) -> str:
+        value = record.get(key)
+        return "" if value is None else str(value)
+
+    def several(key: str) -> tuple[str, ...]:
+        value = record.get(key) or ()
+        return (value,) if isinstance(value, str) else tuple(map(str, value))
+
+    note = "idea" in record
+    text = record.get("text") or " ".join(record[key] for key in ("idea", "image", "question"))
+    return Paragraph(
+        str(text),
+        id=words("id"),
+        section=several("section"),
+        page=words("page"),
+        locus=words("locus") or words("ref"),
+        title=words("title") or (str(record["idea"]) if note else ""),
+        author=words("author"),
+        work=words("work"),
+        edition=words("edition"),
+        facsimile=words("facsimile"),
+        notions=several("notions"),
+        keywords=several("keywords"),
+        original=bool(record.get("original", not note)),
+    )
+
+
+READERS: dict[str, Callable[[Path], Document]] = {
+    ".txt": _read_txt,
+    ".md": _read_markdown,
+    ".markdown": _read_markdown,
+    ".html": _read_html,
+    ".htm": _read_html,
+    ".xhtml": _read_html,
+    ".epub": _read_epub,
+    ".pdf": _read_pdf,
+    ".xml": _read_tei,
+    ".tei": _read_tei,
+    ".jsonl": _read_jsonl,
+}
+KNOWN = f"known: {', '.join(READERS)}"

@@ -1,0 +1,164 @@
+"""No number of a passage that was not given, no quotation that stands nowhere, however the answer is cut."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval.citations import CheckedAnswer, Source, to_sources
+from retrieval.passages import Passage
+
+SUGAR = "Si je veux me préparer un verre d'eau sucrée, j'ai beau faire, je dois attendre que le sucre fonde."
+LAW = "Agis de telle sorte que la maxime de ta volonté ne puisse jamais être prise pour une simple envie."
+SOURCES = to_sources(
+    [
+        Passage("B1", SUGAR, "Henri Bergson", "L’Évolution créatrice", page="10", facsimile="https://gallica.bnf.fr/x"),
+        Passage("K1", LAW, "Emmanuel Kant", "Critique de la raison pratique", locus="I, 1, § 7"),
+        Passage("N1", "La durée ne se découpe pas comme un ruban.", "Bergson", "Essai", original=False),
+    ]
+)
+
+
+def checked(text: str, sources: tuple[Source, ...] = SOURCES) -> tuple[str, CheckedAnswer]:
+    answer = CheckedAnswer(sources)
+    return answer.feed(text) + answer.finish(), answer
+
+
+@pytest.mark.parametrize(
+    ("given_text", "shown", "cited"),
+    [
+        ("Il faut attendre [1].", "Il faut attendre [1].", [1]),
+        ("Voir [2][1] et [2].", "Voir [2][1] et [2].", [2, 1]),
+        ("Voir [1, 2] et [1-3].", "Voir [1][2] et [1][2][3].", [1, 2, 3]),
+        ("Il faut attendre [4].", "Il faut attendre.", []),
+        ("Voir [0], [12], [1, 9] !", "Voir,, [1] !", [1]),
+        ("Un mot [sic] et [a1] reste.", "Un mot [sic] et [a1] reste.", []),
+        ("Une fin [1", "Une fin [1", []),
+        ("Une fin [", "Une fin [", []),
+        ("[ 1 ]", "[1]", [1]),
+        ("[99999999999999999999]", "", []),
+    ],
+)
+def test_markers(given_text: str, shown: str, cited: list[int]) -> None:
+    text, answer = checked(given_text)
+    assert (text, answer.cited) == (shown, cited)
+
+
+@pytest.mark.parametrize(
+    "quotation",
+    [
+        "je dois attendre que le sucre fonde",
+        "JE DOIS ATTENDRE, que le sucre fonde !",
+        "j’ai beau faire",
+        "sucre",
+        "Si je veux me préparer […] je dois attendre que le sucre fonde",
+        "Si je veux me préparer un verre d'eau sucré, j'ai beau faire",
+        "un verre d'eau sucre\u0301e",
+    ],
+)
+def test_a_quotation_that_stands_there_is_kept(quotation: str) -> None:
+    text, answer = checked(f"Bergson dit : « {quotation} » [1].")
+    assert f"« {quotation} »" in text
+    assert answer.notices == set()
+
+
+@pytest.mark.parametrize(
+    "quotation",
+    [
+        "le temps est un grand maître",
+        "La durée ne se découpe pas comme un ruban.",
+        "fond",
+        "je dois attendre que le sel fonde dans la mer immense",
+        "la maxime de ta volonté puisse être prise pour une simple envie",
+        "le sucre fonde […] la maxime de ta volonté",
+        "…",
+        "",
+    ],
+)
+def test_a_quotation_that_stands_nowhere_loses_its_marks(quotation: str) -> None:
+    text, answer = checked(f"Il dit : « {quotation} » [1].")
+    assert "«" not in text
+    assert "»" not in text
+    assert quotation in text
+    assert answer.notices == {"quote_unmarked"}
+
+
+def test_a_quotation_without_end_loses_its_mark() -> None:
+    text, answer = checked("Il dit : « je dois attendre")
+    assert (text, answer.notices) == ("Il dit : je dois attendre", {"quote_unmarked"})
+    text, answer = checked("« " + "mot " * 500 + "»")
+    assert text.strip() == ("mot " * 500).strip()
+    assert answer.notices == {"quote_unmarked"}
+
+
+def test_a_marker_inside_a_quotation_goes() -> None:
+    text, _ = checked("« je dois [7] attendre »")
+    assert "[7]" not in text
+
+
+def test_what_cannot_change_is_shown_at_once() -> None:
+    answer = CheckedAnswer(SOURCES)
+    assert answer.feed("Il faut") == "Il faut"
+    assert answer.feed(" attendre [") == " attendre"
+    assert answer.feed("1") == ""
+    assert answer.feed("] !") == " [1] !"
+    assert answer.feed(" « je dois") == ""
+    assert answer.feed(" attendre »") == " « je dois attendre »"
+    assert answer.finish() == ""
+
+
+pieces = st.lists(
+    st.sampled_from(
+        ["[1]", "[", "]", "[2", ", 3]", "[9]", "« je dois attendre »", "«", "»", "“", "”", "je dois", " ",
+         "\n", "a", "12", "[sic]", "…", "-"]
+    )
+    | st.text(max_size=5),
+    max_size=20,
+)  # fmt: skip
+
+
+@given(pieces, st.integers(1, 7))
+def test_the_cutting_changes_nothing(parts: list[str], size: int) -> None:
+    whole = "".join(parts)
+    at_once, first = checked(whole)
+    answer = CheckedAnswer(SOURCES)
+    streamed = "".join(answer.feed(whole[at : at + size]) for at in range(0, len(whole), size)) + answer.finish()
+    assert streamed == at_once
+    assert (answer.cited, answer.notices) == (first.cited, first.notices)
+
+
+@given(pieces)
+def test_no_number_and_no_quotation_is_left_that_was_not_checked(parts: list[str]) -> None:
+    text, answer = checked("".join(parts))
+    numbers = {int(found) for found in re.findall(r"\[(\d+)\]", text)}
+    assert numbers <= {1, 2, 3}
+    for found in re.finditer(r"«([^«»]*)»", text):
+        assert answer.is_quotation(found.group(1))
+
+
+@given(st.text(st.characters(exclude_characters="[«“")))
+def test_plain_text_stays_as_it_is(text: str) -> None:
+    assert checked(text)[0] == text
+
+
+def test_a_source_says_where_it_stands() -> None:
+    assert [source.reference for source in SOURCES] == [
+        "Henri Bergson, L’Évolution créatrice, p. 10",
+        "Emmanuel Kant, Critique de la raison pratique, I, 1, § 7",
+        "Bergson, Essai",
+    ]
+    assert [source.link for source in SOURCES] == ["https://gallica.bnf.fr/x", "", ""]
+
+
+def test_an_extract_is_called_one_and_a_script_is_no_link() -> None:
+    (source,) = to_sources(
+        [Passage("x", "Texte.", "Kant", "CRP", edition="trad. Barni (extraits)", facsimile="javascript:alert(1)")]
+    )
+    assert source.work == "CRP (trad. Barni (extraits))"
+    assert source.link == ""
+
+
+def test_a_page_is_not_said_twice() -> None:
+    (source,) = to_sources([Passage("x", "Texte.", locus="chap. II, p. 168", page="168")])
+    assert source.locus == "chap. II, p. 168"
