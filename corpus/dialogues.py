@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from corpus.logic import LETTERS, follows, letters_of
 from errors import CorpusError
+from personas import SCHEMES
 
 Stance = Literal["accord", "confusion", "résistance", "neutre", "blague", "hors-sujet"]
 Split = Literal["train", "test"]
@@ -19,6 +21,7 @@ NOTIONS = (
     "art", "bonheur", "conscience", "devoir", "État", "inconscient", "justice", "langage", "liberté", "nature",
     "raison", "religion", "science", "technique", "temps", "travail", "vérité",
 )  # fmt: skip
+PROPOSITIONAL = ("MP", "MT", "SH", "SD", "DI", "RA")
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,14 @@ class Exchange:
         stance: How he says it.
         note: Id of the note that the answer rests on, or None.
         answer: What the philosopher says.
+        scheme: Id of the scheme that the answer can be recognised by, or None.
     """
 
     pupil: str
     stance: Stance
     note: str | None
     answer: str
+    scheme: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Exercise:
         id: Unique name, e.g. "ex-mp-001".
         philosopher: Key of the persona.
         scheme: Id of the scheme, e.g. "MP".
-        form: "exercise", or "refusal" where nothing follows.
+        form: "exercise", "dialogue" (a pupil answered by the scheme), or "refusal" where nothing follows.
         conclusion: The bare conclusion.
         split: "test" is never trained on.
         user: The question.
@@ -95,7 +100,7 @@ class Exercise:
     id: str
     philosopher: str
     scheme: str
-    form: Literal["exercise", "refusal"]
+    form: Literal["exercise", "dialogue", "refusal"]
     conclusion: str
     split: Split
     user: str
@@ -169,10 +174,15 @@ def parse_dialogue(row: Mapping[str, Any], where: str) -> Dialogue:
     exchanges = []
     for number, one in enumerate(given, 1):
         place = f"{where}: exchange {number}"
-        _known_keys(one, ("pupil", "stance", "note", "answer"), place)
-        stance = _one_of(one, "stance", get_args(Stance), place)
+        _known_keys(one, ("pupil", "stance", "note", "answer", "scheme"), place)
         exchanges.append(
-            Exchange(_text(one, "pupil", place), stance, _optional(one, "note", place), _text(one, "answer", place))
+            Exchange(
+                pupil=_text(one, "pupil", place),
+                stance=_one_of(one, "stance", get_args(Stance), place),
+                note=_optional(one, "note", place),
+                answer=_text(one, "answer", place),
+                scheme=_one_of(one, "scheme", tuple(SCHEMES), place) if "scheme" in one else None,
+            )
         )
     return Dialogue(
         id=_text(row, "id", where),
@@ -182,6 +192,33 @@ def parse_dialogue(row: Mapping[str, Any], where: str) -> Dialogue:
         exchanges=tuple(exchanges),
         where=where,
     )
+
+
+def _check_logic(logic: Any, valid: bool, where: str) -> None:
+    """Check that sentences stand for the letters used, that formulas parse, and that the truth table agrees.
+
+    Raises:
+        CorpusError: Something of this is not so.
+    """
+    place = f"{where}: logic"
+    if not isinstance(logic, dict):
+        raise CorpusError(f"{place}: expected an object with P, Q, premises, conclusion and valid, found {logic!r}.")
+    _known_keys(logic, (*LETTERS, "premises", "conclusion", "valid"), place)
+    premises, conclusion = logic.get("premises"), _text(logic, "conclusion", place)
+    if not isinstance(premises, list) or not premises or not all(isinstance(one, str) for one in premises):
+        raise CorpusError(f"{place}: premises: expected a list of formulas, found {premises!r}.")
+    for letter in (said := [letter for letter in LETTERS if letter in logic]):
+        _text(logic, letter, place)
+    if "".join(said) != letters_of([*premises, conclusion]):
+        raise CorpusError(f"{place}: sentences for {said}; expected one for each letter of the formulas, no other.")
+    try:
+        found = follows(premises, conclusion)
+    except ValueError as error:
+        raise CorpusError(f"{place}: no formula: {error}.") from None
+    if logic.get("valid") is not found:
+        raise CorpusError(f"{place}: valid is {logic.get('valid')!r}; the truth table says {found}.")
+    if found != valid:
+        raise CorpusError(f"{place}: valid is {found}; expected {valid} of this form.")
 
 
 def parse_exercise(row: Mapping[str, Any], where: str) -> Exercise:
@@ -195,11 +232,14 @@ def parse_exercise(row: Mapping[str, Any], where: str) -> Exercise:
     if not isinstance(messages, list) or roles != ["system", "user", "assistant"]:
         raise CorpusError(f"{where}: messages: expected system, user and assistant, found {roles}.")
     _one_of(row, "notion", NOTIONS, where)
+    _optional(row, "locus", where)
+    if row.get("scheme") in PROPOSITIONAL or "logic" in row:
+        _check_logic(row.get("logic"), row.get("form") != "refusal", where)
     return Exercise(
         id=_text(row, "id", where),
         philosopher=_one_of(row, "philosopher", PHILOSOPHERS, where),
         scheme=_text(row, "scheme", where),
-        form=_one_of(row, "form", ("exercise", "refusal"), where),
+        form=_one_of(row, "form", ("exercise", "dialogue", "refusal"), where),
         conclusion=_text(row, "conclusion", where),
         split=_one_of(row, "split", ("train", "test"), where),
         user=_text(messages[1], "content", f"{where}: user message"),

@@ -103,7 +103,7 @@ class _Reading:
 
 @dataclass
 class EngineStats:
-    """What the worker has done since the start; its fields only grow, but for the last five.
+    """What the worker has done since the start; its fields only grow, but for the last six.
 
     Attributes:
         steps: Steps computed.
@@ -117,6 +117,7 @@ class EngineStats:
         waiting: Requests in line.
         resting: Chats that keep their cells.
         cells: Cells in use.
+        parked_bytes: Host memory that chats take which had to make room.
     """
 
     steps: int = 0
@@ -130,6 +131,7 @@ class EngineStats:
     waiting: int = 0
     resting: int = 0
     cells: int = 0
+    parked_bytes: int = 0
 
 
 class LlamaCppEngine:
@@ -233,6 +235,7 @@ class LlamaCppEngine:
             waiting=self._line.n_waiting,
             resting=self._residents.n_idle,
             cells=cells.n_cells - cells.n_free,
+            parked_bytes=self._residents.parked_bytes,
         )
 
     async def stream(

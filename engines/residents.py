@@ -87,6 +87,7 @@ class Residents:
         self.active: set[CachedSequence] = set()
         self._idle: OrderedDict[CachedSequence, None] = OrderedDict()
         self._parked: OrderedDict[tuple[int, ...], _Parked] = OrderedDict()
+        self.parked_bytes = 0  # host memory that they take
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="prefix-files")
 
     @staticmethod
@@ -98,11 +99,6 @@ class Residents:
     def n_idle(self) -> int:
         """Chats that rest in the context."""
         return len(self._idle)
-
-    @property
-    def parked_bytes(self) -> int:
-        """Host memory that resting chats take."""
-        return sum(parked.state.nbytes for parked in self._parked.values())
 
     def n_available(self) -> int:
         """Cells that are free, or would be without the chats that rest."""
@@ -237,15 +233,20 @@ class Residents:
             self._model.copy(sequence.id, self._scratch, n_shared, -1)
             parked = _Parked(tokens, n_shared, self._model.state(self._scratch), self._model.window)
             self._model.remove(self._scratch, -1)
-            self._parked.pop(tokens, None)
+            self._forget_parked(tokens)
             self._parked[tokens] = parked
+            self.parked_bytes += parked.state.nbytes
             while self.parked_bytes > self._park_bytes:
-                self._parked.popitem(last=False)
+                self._forget_parked(next(iter(self._parked)))
         self.cells.close(sequence)
+
+    def _forget_parked(self, tokens: tuple[int, ...]) -> None:
+        if gone := self._parked.pop(tokens, None):
+            self.parked_bytes -= gone.state.nbytes
 
     def _unpark(self, parked: _Parked) -> CachedSequence | None:
         """Bring a chat back to rest in the context; None, and it is forgotten, when that is not possible."""
-        del self._parked[parked.tokens]
+        self._forget_parked(parked.tokens)
         prefix = self.prefixes.get(parked.tokens[: parked.n_shared])
         if parked.n_shared and not (prefix and prefix.ready):
             return None

@@ -31,7 +31,7 @@ class Exercise:
 
 
 def load_exercises(path: Path, split: str = "test") -> list[Exercise]:
-    """Read the exercises of one split.
+    """Read the exercises of one split; a dialogue has no one conclusion to be right about, and is left out.
 
     Raises:
         EngineError: The file cannot be read, a line is wrong, or the split is empty.
@@ -44,7 +44,7 @@ def load_exercises(path: Path, split: str = "test") -> list[Exercise]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            if row["split"] == split:
+            if row["split"] == split and row["form"] != "dialogue":
                 asked = next(one["content"] for one in row["messages"] if one["role"] == "user")
                 found.append(
                     Exercise(row["id"], row["philosopher"], row["scheme"], row["form"], asked, row["conclusion"])

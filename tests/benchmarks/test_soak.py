@@ -59,12 +59,12 @@ def test_a_server_that_cannot_start_is_a_verdict(start: Start, shape_gguf: Path,
 
 @pytest.mark.parametrize(("each", "leaks"), [(0.0, False), (0.01, False), (1.0, True)])
 def test_what_grows_after_the_warm_up_is_a_leak(each: float, leaks: bool) -> None:
-    samples = [{"seconds": 10.0 * n, "rss_mb": 300.0 + 100 * min(n / 20, 1) + each * n} for n in range(100)]
-    assert growth(samples, "rss_mb")["leaks"] is leaks
+    samples = [{"seconds": 10.0 * n, "own_mb": 300.0 + 100 * min(n / 20, 1) + each * n} for n in range(100)]
+    assert growth(samples, "own_mb")["leaks"] is leaks
 
 
 def test_what_no_client_should_see_fails_the_soak() -> None:
-    record = Record(samples=[{"seconds": 0.0, "rss_mb": 1, "descriptors": 1, "threads": 1, "failures": 0}])
+    record = Record(samples=[{"seconds": 0.0, "own_mb": 1, "descriptors": 1, "threads": 1, "failures": 0}])
     assert verdict(record, None)["passed"]
     record.note("burst", "500")
     assert not verdict(record, None)["passed"]

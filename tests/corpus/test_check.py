@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from corpus.check import check_all, invites, is_mojibake, opening_of, words
+from corpus.logic import follows, parse_formula
 from errors import CorpusError
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +33,14 @@ DIALOGUE = {
 }
 
 
+LOGIC = {"P": "Karim dort bien.", "Q": "Karim est gai.", "premises": ["P -> Q", "P"], "conclusion": "Q", "valid": True}
+
+
 def exercise(number: int, split: str, user: str, conclusion: str) -> dict[str, Any]:
     return {
         "id": f"ex-mp-{number:03}", "philosopher": "spinoza", "scheme": "MP", "notion": "liberté",
         "register": "courant", "difficulty": 1, "form": "exercise", "conclusion": conclusion, "split": split,
+        "locus": "E3P11S", "logic": LOGIC,
         "messages": [
             {"role": "system", "content": ""},
             {"role": "user", "content": user},
@@ -145,12 +150,52 @@ UNLIKE = "Tout autre chose, sans rapport aucun."
         ({**EXERCISES[0], "id": "ex-x", "split": "dev"}, "split is 'dev'"),
         ({**EXERCISES[0], "id": "ex-x", "messages": []}, "messages: expected system"),
         ({**EXERCISES[0], "id": "ex-x", "conclusion": "PensÃ©e."}, "conclusion: mojibake"),
+        ({**EXERCISES[0], "id": "ex-x", "form": "essay"}, "form is 'essay'"),
+        ({**EXERCISES[0], "id": "ex-x", "locus": ""}, "locus: expected a text"),
+        ({key: value for key, value in EXERCISES[0].items() if key != "locus"}, "locus is missing"),
+        ({**EXERCISES[0], "id": "ex-x", "logic": None}, "logic: expected an object"),
+        ({**EXERCISES[0], "id": "ex-x", "logic": {**LOGIC, "T": "x"}}, "logic: unknown key 'T'"),
+        ({**EXERCISES[0], "id": "ex-x", "logic": {**LOGIC, "premises": "P"}}, "logic: premises: expected a list"),
+        ({**EXERCISES[0], "id": "ex-x", "logic": {**LOGIC, "P": ""}}, "logic: P: expected a text"),
+        ({**EXERCISES[0], "id": "ex-x", "logic": {**LOGIC, "R": "x"}}, "logic: sentences for ['P', 'Q', 'R']"),
+        ({**EXERCISES[0], "id": "ex-x", "logic": {**LOGIC, "premises": ["P -> -> Q"]}}, "logic: no formula"),
+        ({**EXERCISES[0], "id": "ex-x", "logic": {**LOGIC, "premises": ["P -> Q"]}}, "logic: valid is True; the truth"),
+        ({**EXERCISES[0], "id": "ex-x", "logic": {**LOGIC, "valid": 1}}, "logic: valid is 1; the truth"),
+        ({**EXERCISES[0], "id": "ex-x", "form": "refusal"}, "logic: valid is True; expected False"),
     ],
 )
 def test_planted_in_exercises(data: Path, row: dict[str, Any], expected: str) -> None:
     write(data / "schemes_levelA_base.jsonl", [*EXERCISES, row])
     faults = check_all(data).faults
     assert [fault[len("schemes_levelA_base.jsonl:3: ") :][: len(expected)] for fault in faults] == [expected]
+
+
+def test_a_scheme_of_words_needs_no_logic_and_a_dialogue_may_have_one(data: Path) -> None:
+    words_only = {key: value for key, value in EXERCISES[0].items() if key != "logic"}
+    dialogue = {**EXERCISES[0], "id": "dl-x", "form": "dialogue", "locus": None}
+    write(data / "schemes_levelA_base.jsonl", [*EXERCISES, {**words_only, "id": "ex-x", "scheme": "ID"}, dialogue])
+    assert check_all(data).faults == []
+
+
+@pytest.mark.parametrize(
+    ("premises", "conclusion", "valid"),
+    [
+        (["P -> Q", "Q -> R"], "P -> R", True),
+        (["P -> Q", "~P"], "~Q", False),
+        (["P | Q | S", "P -> R", "Q -> R"], "R", False),
+        (["~P -> (Q & ~Q)"], "P", True),
+        (["P | Q & R"], "P | R", True),  # & binds closer than |
+        (["P -> Q -> R"], "P & Q -> R", True),  # -> groups to the right, and binds least
+    ],
+)
+def test_truth_tables(premises: list[str], conclusion: str, valid: bool) -> None:
+    assert follows(premises, conclusion) is valid
+
+
+@pytest.mark.parametrize("text", ["", "P Q", "(P", "P)", "~", "T", "P => Q", "P ->"])
+def test_no_formula(text: str) -> None:
+    with pytest.raises(ValueError, match=r"'"):
+        parse_formula(text)
 
 
 def test_no_json_and_no_folder(data: Path, tmp_path: Path) -> None:
