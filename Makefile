@@ -14,13 +14,14 @@ export OMP_NUM_THREADS ?= 2
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup packages run test lint proofs bench-engine soak demo-model demo-adopt demo-answers wheel space clean
+.PHONY: help setup packages run test lint proofs bench-engine soak demo-model demo-adopt demo-answers gpu-env wheel space clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 setup: packages $(STAMP) ## .venv with everything, and the embedded model
 	@$(PYTHON) -m conversion demo --data-dir $(DATA_DIR) || echo "The embedded model is not there yet; the page tries again and says why." >&2
+	@$(PYTHON) -m conversion embedder --data-dir $(DATA_DIR) || echo "The embedder is not there yet; notes are found by words alone." >&2
 
 packages:
 	@missing=$$(while read -r p; do case "$$p" in ''|'#'*) ;; *) dpkg -s "$$p" >/dev/null 2>&1 || echo -n "$$p ";; esac; done < apt.txt); \
@@ -107,6 +108,9 @@ demo-adopt: ## make the last training runs the embedded model: adapter, summarie
 
 demo-answers: setup ## ask the embedded model 75 questions: models/demo/ANSWERS.md
 	@$(PYTHON) -m evaluation demo-answers --engine gguf:$(MODEL) --force --out models/demo/ANSWERS.md
+
+gpu-env: setup ## the environment that quantises for a GPU (llm-compressor), 1.5 GB
+	@$(PYTHON) -m conversion gpu4-env --data-dir $(DATA_DIR)
 
 wheel: $(STAMP) ## build the portable llama-cpp-python wheel a Space can install: dist/
 	@ls dist/llama_cpp_python-$(LLAMA)-*.whl 2>/dev/null && exit 0; \

@@ -3,16 +3,16 @@
 Data goes to stdout, talk to stderr. Heavy libraries are imported by the command that needs them.
 """
 
-import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from conversion import commands_make, commands_publish
+from conversion.console import bar, say, told
 from errors import ChatError, ConversionError
 from settings import load_settings
 
@@ -44,45 +44,8 @@ def _base(data_dir: Path, given: Path | None) -> Path:
     """Return the base, downloaded behind a progress bar if need be."""
     from conversion.base import fetch_base
 
-    with _bar() as show:
+    with bar() as show:
         return fetch_base(data_dir, given or load_settings().demo_base, lambda done: show("downloading", done))
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[str, float], None]]:
-    """Give a function that shows a step and its share done on stderr; nothing is drawn before the first call."""
-    from rich.console import Console
-    from rich.progress import Progress, TimeElapsedColumn
-
-    columns = (*Progress.get_default_columns()[:-1], TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        tasks: dict[str, Any] = {}
-
-        def show(step: str, done: float) -> None:
-            if step not in tasks:
-                tasks[step] = progress.add_task(step, total=1.0)
-            progress.update(tasks[step], completed=done)
-
-        yield show
-
-
-def _json_reporter() -> Callable[[str, float], None]:
-    """Return a function that prints a step's progress, a line for each percent at most."""
-    last: tuple[str, int] | None = None
-
-    def report(step: str, done: float) -> None:
-        nonlocal last
-        now = (step, int(done * 100))
-        if now != last:
-            last = now
-            print(json.dumps({"step": step, "progress": round(done, 2)}), flush=True)
-
-    return report
-
-
-def _say(result: dict[str, Any], as_json: bool) -> None:
-    """Print what was made: the path alone, or everything as JSON."""
-    print(json.dumps(result, ensure_ascii=False) if as_json else result["path"])
 
 
 @app.command()
@@ -95,18 +58,9 @@ def demo(
     """Assemble the embedded model (numpy alone); at once when it is there and right. Prints its path."""
     from conversion.demo import assemble_demo
 
-    folder, path = _data_dir(data_dir), base or load_settings().demo_base
-    if not as_json:
-        with _bar() as show:
-            made = assemble_demo(models_dir, folder, base_path=path, report=show)
-        print(made)
-        return
-    try:
-        made = assemble_demo(models_dir, folder, base_path=path, report=_json_reporter())
-    except ChatError as error:
-        print(json.dumps({"error": error.code, "message": str(error)}, ensure_ascii=False), flush=True)
-        raise
-    print(json.dumps({"step": "done", "progress": 1.0, "path": str(made)}, ensure_ascii=False), flush=True)
+    with told(as_json) as show:
+        made = assemble_demo(models_dir, _data_dir(data_dir), base_path=base or load_settings().demo_base, report=show)
+    say({"step": "done", "progress": 1.0, "path": str(made)}, as_json)
 
 
 @app.command()
@@ -119,7 +73,7 @@ def manifest(
     folder = _data_dir(data_dir)
     written = write_manifest(models_dir, folder, base_path=_base(folder, base))
     made = {"gguf_sha256": written.gguf_sha256, "gguf_bytes": written.gguf_bytes}
-    _say({"path": str(models_dir / "manifest.json"), **made}, as_json)
+    say({"path": str(models_dir / "manifest.json"), **made}, as_json)
 
 
 def _corpora(given: Path | None) -> Path:
@@ -144,7 +98,7 @@ def vocabulary(
 
     texts, own = general_files(_corpora(corpora_dir)), own_files(ROOT)
     source = _base(_data_dir(data_dir), base)
-    with _bar() as show:
+    with bar() as show:
 
         def following() -> Iterator[str]:
             for number, path in enumerate(texts):
@@ -163,7 +117,7 @@ def vocabulary(
         f"{len(kept)} pieces; {renamed}.",
     )
     write_kept(out, kept, notes)
-    _say({"path": str(out), "pieces": len(kept)}, as_json)
+    say({"path": str(out), "pieces": len(kept)}, as_json)
 
 
 @app.command()
@@ -183,7 +137,7 @@ def checkpoint(
         raise ConversionError(f"No dtype {dtype!r}; float32 or bfloat16.")
     ids = read_kept(kept)
     made = cut_checkpoint(_base(_data_dir(data_dir), base), ids, out, dtype=dtype)  # type: ignore[arg-type]
-    _say({"path": str(made), "pieces": len(ids)}, as_json)
+    say({"path": str(made), "pieces": len(ids)}, as_json)
 
 
 @app.command()
@@ -204,51 +158,7 @@ def cut(
         raise ConversionError(f"No outtype {outtype!r}; keep, bf16, f32 or q8_0.")
     source = _base(_data_dir(data_dir), base)
     made = cut_gguf(source, read_kept(kept), out, adapter=adapter, outtype=outtype)  # type: ignore[arg-type]
-    _say({"path": str(made), "size_bytes": made.stat().st_size}, as_json)
-
-
-@app.command()
-def merge(
-    base: Annotated[Path, typer.Option(help="Checkpoint folder of the base.")],
-    adapter: Annotated[Path, typer.Option(help="PEFT folder.")],
-    out: Out,
-    as_json: AsJson = False,
-) -> None:
-    """Add a LoRA adapter to its base's weights, in float32 (needs torch)."""
-    from conversion.merge import merge as merge_folders
-
-    _say({"path": str(merge_folders(base, adapter, out))}, as_json)
-
-
-@app.command()
-def gguf(
-    model: Annotated[Path, typer.Option(help="Checkpoint folder.")],
-    out: Out,
-    outtype: Annotated[str, typer.Option(help="bf16, f16 or f32.")] = "bf16",
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Convert a checkpoint to GGUF with llama.cpp's own converter (needs torch)."""
-    from conversion.gguf import to_gguf
-
-    if outtype not in ("bf16", "f16", "f32"):
-        raise ConversionError(f"No outtype {outtype!r}; bf16, f16 or f32.")
-    made = to_gguf(model, out, outtype, data_dir=_data_dir(data_dir))  # type: ignore[arg-type]
-    _say({"path": str(made), "size_bytes": made.stat().st_size}, as_json)
-
-
-@app.command()
-def quantize(
-    source: Annotated[Path, typer.Option("--gguf", help="A float GGUF.")],
-    out: Out,
-    scheme: Annotated[str, typer.Option("--type", help="E.g. Q8_0, Q4_K_M.")],
-    as_json: AsJson = False,
-) -> None:
-    """Make a float GGUF smaller."""
-    from conversion.quantize import quantize as make_smaller
-
-    done = make_smaller(source, out, scheme)
-    _say({"path": str(done.path), "scheme": done.scheme, "size_bytes": done.size_bytes}, as_json)
+    say({"path": str(made), "size_bytes": made.stat().st_size}, as_json)
 
 
 @app.command()
@@ -262,7 +172,11 @@ def space(
     from conversion.space import prepare_space
 
     files = prepare_space(ROOT, wheel, hub_repo, out)
-    _say({"path": str(out), "files": len(files)}, as_json)
+    say({"path": str(out), "files": len(files)}, as_json)
+
+
+commands_make.register(app, lambda: load_settings().data_dir)
+commands_publish.register(app, lambda: load_settings().data_dir)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ a pair, everything stored as asked.
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, LlamaFileType
 from gguf.quants import dequantize, quantize
 
 from conversion.container import Container, Field, Tensor, read_container
-from conversion.vocabulary import CONTROL, RENAMED
+from conversion.vocabulary import CONTROL, RENAMED, TOKEN_ID
 from errors import ConversionError
 
 log = logging.getLogger(__name__)
@@ -39,9 +39,12 @@ MODULES = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+ARCHITECTURE = "general.architecture"
+ALIGNMENT = "general.alignment"
 EMBEDDING = "token_embd.weight"
+BY_TOKEN = (EMBEDDING, "output.weight")  # tensors with a row for each piece
 PER_TOKEN = ("tokenizer.ggml.tokens", "tokenizer.ggml.scores", "tokenizer.ggml.token_type")
-TOKEN_IDS = ("bos_token_id", "eos_token_id", "unknown_token_id", "padding_token_id")
+NEEDED_IDS = ("bos_token_id", "eos_token_id", "unknown_token_id", "padding_token_id")  # others go with their piece
 # Settings of PEFT that change what an adapter means; a file that uses one is refused, never half applied.
 UNSUPPORTED = (
     "use_dora",
@@ -57,6 +60,7 @@ MAX_F32_ROWS = 4096  # rows dequantised at once: bounds the memory of big tensor
 
 F32 = npt.NDArray[np.float32]
 Progress = Callable[[float], None]
+Stored = tuple[str, npt.NDArray[Any], GGMLQuantizationType]  # a tensor as it is written
 
 
 @dataclass(frozen=True)
@@ -151,29 +155,58 @@ def _stored(tensor: Tensor, delta: F32 | None, outtype: Outtype) -> tuple[npt.ND
     return (values if wanted is GGMLQuantizationType.F32 else quantize(values, wanted)), wanted
 
 
-def _cut_tokens(base: Container, kept: Sequence[int]) -> dict[str, Field]:
-    """Return the tokenizer's lists and ids for the kept pieces."""
-    size = len(base.value(PER_TOKEN[0]))
-    if kept[-1] >= size:
-        raise ConversionError(f"Piece {kept[-1]} is asked for; {base.path} has {size} pieces.")
-    fields = {}
+def _cut_tokens(source: Container, kept: Sequence[int], renamed: Mapping[str, str]) -> dict[str, Field]:
+    """Return all metadata with the tokenizer's lists and ids for the kept pieces."""
+    fields = dict(source.fields)
     for key in PER_TOKEN:
-        field = base.fields[key]
+        field = source.fields[key]
         fields[key] = Field([field.value[i] for i in kept], field.kind, field.item_kind)
-    tokens, scores, kinds = (fields[key].value for key in PER_TOKEN)
-    for old, new in RENAMED.items():
+    tokens, kinds = fields[PER_TOKEN[0]].value, fields[PER_TOKEN[2]].value
+    for old, new in renamed.items():
         if old not in tokens:
             raise ConversionError(f"The kept pieces lack {old!r}, which becomes {new!r}. Make the list again.")
         at = tokens.index(old)
-        tokens[at], kinds[at], scores[at] = new, CONTROL, scores[at]
+        tokens[at], kinds[at] = new, CONTROL
     place = {number: at for at, number in enumerate(kept)}
-    for name in TOKEN_IDS:
-        key = f"tokenizer.ggml.{name}"
-        number = base.value(key)
-        if number not in place:
+    for key in filter(TOKEN_ID.fullmatch, source.fields):
+        name, number = key.removeprefix("tokenizer.ggml."), source.value(key)
+        if number in place:
+            fields[key] = Field(place[number], source.fields[key].kind)
+        elif name in NEEDED_IDS:
             raise ConversionError(f"The kept pieces lack {number}, the base's {name}. Make the list again.")
-        fields[key] = Field(place[number], base.fields[key].kind)
+        else:
+            del fields[key]
+    size = f"{source.value(ARCHITECTURE)}.vocab_size"
+    if size in fields:
+        fields[size] = Field(len(kept), fields[size].kind)
     return fields
+
+
+def cut_container(source: Container, kept: Sequence[int], *, renamed: Mapping[str, str] | None = None) -> Container:
+    """Return a model with the kept pieces alone: rows selected, ids counted anew, everything else its own bytes.
+
+    Args:
+        source: A model with a row of scores, types and embedding for each piece.
+        kept: Ids of its pieces, rising.
+        renamed: Pieces that get another name and become control pieces.
+
+    Raises:
+        ConversionError: A piece is not there, or one that the model needs is not kept.
+    """
+    size = len(source.value(PER_TOKEN[0]))
+    if not kept or kept[-1] >= size:
+        raise ConversionError(f"Piece {kept[-1] if kept else None} is asked for; {source.path} has {size} pieces.")
+    if EMBEDDING not in source.tensors:
+        raise ConversionError(f"{source.path} has no {EMBEDDING}: it is no model with a vocabulary.")
+    rows = np.asarray(kept)
+    tensors = dict(source.tensors)
+    for name in (name for name in BY_TOKEN if name in tensors):
+        tensor = tensors[name]
+        if tensor.shape[0] < size:
+            raise ConversionError(f"{name} of {source.path} has {tensor.shape[0]} rows for {size} pieces.")
+        # A row's bytes are whole whatever the kind.
+        tensors[name] = Tensor(name, tensor.kind, (len(kept), *tensor.shape[1:]), tensor.data[rows])
+    return Container(source.path, _cut_tokens(source, kept, renamed or {}), tensors)
 
 
 def _described(base: Container, name: str, outtype: Outtype, n_kept: int, *, merged: bool) -> dict[str, Field]:
@@ -197,11 +230,6 @@ def _described(base: Container, name: str, outtype: Outtype, n_kept: int, *, mer
     return fields
 
 
-def _select(tensor: Tensor, kept: Sequence[int]) -> Tensor:
-    """Return the embedding with the kept rows alone; a row's bytes are whole whatever its kind."""
-    return Tensor(tensor.name, tensor.kind, (len(kept), *tensor.shape[1:]), tensor.data[np.asarray(kept)])
-
-
 def _write(writer: GGUFWriter, partial: Path, out: Path) -> None:
     """Write what the writer holds, under its final name last."""
     try:
@@ -213,6 +241,37 @@ def _write(writer: GGUFWriter, partial: Path, out: Path) -> None:
         partial.unlink(missing_ok=True)
         raise
     partial.rename(out)  # last: a file called *.gguf is always a finished one
+
+
+def write_gguf(out: Path, fields: Mapping[str, Field], tensors: Iterable[Stored]) -> Path:
+    """Write a GGUF from its metadata and its tensors (name, data, kind), under its final name last.
+
+    Raises:
+        ConversionError: `out` exists.
+    """
+    if out.exists():
+        raise ConversionError(f"{out} exists and is never overwritten. Move it, or choose another path.")
+    partial = out.with_name(out.name + ".partial")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    writer = GGUFWriter(partial, str(fields[ARCHITECTURE].value))
+    if ALIGNMENT in fields:
+        writer.data_alignment = fields[ALIGNMENT].value
+    for key, field in fields.items():
+        if key != ARCHITECTURE:  # the writer has put it first
+            writer.add_key_value(key, field.value, field.kind, field.item_kind)
+    for name, data, kind in tensors:
+        writer.add_tensor(name, data, raw_dtype=kind)
+    _write(writer, partial, out)
+    return out
+
+
+def write_container(container: Container, out: Path) -> Path:
+    """Write a container as a GGUF, its tensors byte for byte.
+
+    Raises:
+        ConversionError: `out` exists.
+    """
+    return write_gguf(out, container.fields, ((one.name, one.data, one.kind) for one in container.tensors.values()))
 
 
 def cut_gguf(
@@ -249,25 +308,18 @@ def cut_gguf(
     unknown = [tensor for tensor in lora.pairs if tensor not in source.tensors]
     if unknown:
         raise ConversionError(f"The adapter changes {unknown[0]}, which {base} has not: it belongs to another base.")
-    if "output.weight" in source.tensors:
+    if BY_TOKEN[1] in source.tensors:
         raise ConversionError(f"{base} has an output matrix of its own; only tied embeddings can be cut here.")
-    fields = {
-        **source.fields,
-        **_cut_tokens(source, kept),
-        **_described(source, name, outtype, len(kept), merged=bool(adapter)),
-    }
-    partial = out.with_name(out.name + ".partial")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    writer = GGUFWriter(partial, str(source.value("general.architecture")))
-    for key, field in fields.items():
-        if key != "general.architecture":  # the writer has put it first
-            writer.add_key_value(key, field.value, field.kind, field.item_kind)
-    for done, (tensor_name, tensor) in enumerate(source.tensors.items()):
-        part = _select(tensor, kept) if tensor_name == EMBEDDING else tensor
-        data, kind = _stored(part, lora.delta(tensor_name, part.shape), outtype)
-        writer.add_tensor(tensor_name, data, raw_dtype=kind)
-        on_progress(0.9 * (done + 1) / len(source.tensors))
-    _write(writer, partial, out)
+    cut = cut_container(source, kept, renamed=RENAMED)
+    fields = {**cut.fields, **_described(source, name, outtype, len(kept), merged=bool(adapter))}
+
+    def stored() -> Iterator[Stored]:
+        for done, (tensor_name, tensor) in enumerate(cut.tensors.items()):
+            data, kind = _stored(tensor, lora.delta(tensor_name, tensor.shape), outtype)
+            yield tensor_name, data, kind
+            on_progress(0.9 * (done + 1) / len(cut.tensors))
+
+    write_gguf(out, fields, stored())
     on_progress(1.0)
     log.info("cut pieces=%d outtype=%s bytes=%d", len(kept), outtype, out.stat().st_size)
     return out

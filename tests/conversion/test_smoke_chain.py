@@ -10,7 +10,6 @@ import llama_cpp
 import numpy as np
 import pytest
 
-from conversion.checkpoint import merges_of
 from conversion.container import read_container
 from conversion.demo import logits_after
 from conversion.gguf import to_gguf
@@ -19,18 +18,12 @@ from conversion.quantize import quantize, schemes
 from conversion.tokenizer_files import conversion_copy
 from errors import ConversionError
 from settings import load_settings
+from tests.conversion.families import V3_TEMPLATE, mistral_spm, train_adapter
 from tests.conversion.test_checkpoint import kl
 from tests.conversion.tiny import FRENCH
 
 pytestmark = [pytest.mark.smoke, pytest.mark.filterwarnings("default")]
 
-VOCABULARY, STEPS = 420, 12
-# Mistral's V3 spacing, with the system text in the first turn.
-TEMPLATE = (
-    "{{ bos_token }}{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}[INST] "
-    "{% if loop.first and messages[0].role == 'system' %}{{ messages[0].content + '\n\n' }}{% endif %}"
-    "{{ m.content }}[/INST]{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
-)
 CHAT = [
     {"role": "system", "content": "Tu es Spinoza."},
     {"role": "user", "content": "Qu'est-ce que la joie ?"},
@@ -51,79 +44,12 @@ class Chain:
     q8: Path
 
 
-def train_tokenizer(folder: Path) -> Any:
-    """A SentencePiece BPE vocabulary as Mistral's: byte fallback, dummy prefix, `[INST]` pieces that no text gives."""
-    import sentencepiece
-    from sentencepiece import sentencepiece_model_pb2 as pb
-    from transformers import LlamaTokenizerFast
-
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(FRENCH.splitlines() * 5), model_prefix=str(folder / "tokenizer"), model_type="bpe",
-        vocab_size=VOCABULARY, byte_fallback=True, control_symbols=["[INST]", "[/INST]"],
-        normalization_rule_name="identity", unk_id=0, bos_id=1, eos_id=2, pad_id=-1,
-        hard_vocab_limit=False, minloglevel=2, remove_extra_whitespaces=False,
-    )  # fmt: skip
-    (folder / "tokenizer.vocab").unlink()
-    model = pb.ModelProto.FromString((folder / "tokenizer.model").read_bytes())
-    pieces = {piece.piece: piece.score for piece in model.pieces if piece.type == pb.ModelProto.SentencePiece.NORMAL}
-    tokenizer = LlamaTokenizerFast(
-        vocab={piece.piece: number for number, piece in enumerate(model.pieces)}, merges=merges_of(pieces),
-        additional_special_tokens=["[INST]", "[/INST]"], add_bos_token=False, pad_token="</s>",
-    )  # fmt: skip
-    tokenizer.chat_template = TEMPLATE
-    return tokenizer
-
-
-def make_base(folder: Path) -> Path:
-    import torch
-    from transformers import MistralConfig, MistralForCausalLM
-
-    folder.mkdir()
-    tokenizer = train_tokenizer(folder)
-    torch.manual_seed(3)
-    model = MistralForCausalLM(
-        MistralConfig(
-            vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=2,
-            max_position_embeddings=512, sliding_window=None, initializer_range=0.2,
-            bos_token_id=1, eos_token_id=2,
-        )
-    )  # fmt: skip
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def train_adapter(base: Path, out: Path) -> Path:
-    """A few steps by heart: enough that greedy decoding changes."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    model = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
-        LoraConfig(r=8, lora_alpha=16, target_modules=targets, task_type="CAUSAL_LM"),
-    )
-    rendered = tokenizer.apply_chat_template(CHAT[:3], tokenize=False)
-    ids = torch.tensor([tokenizer(rendered, add_special_tokens=False)["input_ids"]])
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-2)
-    for _ in range(STEPS):
-        loss = model(ids, labels=ids).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    model.save_pretrained(out)
-    return out
-
-
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     folder, data = tmp_path_factory.mktemp("chain"), load_settings().data_dir
-    base = make_base(folder / "base")
+    base = mistral_spm(folder / "base")
     adapter = train_adapter(base, folder / "adapter")
-    merged = merge(base, adapter, folder / "merged")
+    merged = merge(base, adapter, folder / "merged").path
     f32 = to_gguf(merged, folder / "f32.gguf", "f32", data_dir=data)
     bf16 = to_gguf(merged, folder / "bf16.gguf", data_dir=data)
     return Chain(base, adapter, merged, f32, bf16, quantize(bf16, folder / "q8_0.gguf", "Q8_0").path)
@@ -193,7 +119,7 @@ def test_the_gguf_carries_pieces_and_template(chain: Chain) -> None:
         assert not [token for token in tokens if token.startswith("[PAD")]
         for piece in ("[INST]", "[/INST]"):
             assert read.value("tokenizer.ggml.token_type")[tokens.index(piece)] == 3
-        assert read.value("tokenizer.chat_template") == TEMPLATE
+        assert read.value("tokenizer.chat_template") == V3_TEMPLATE
         assert read.value("tokenizer.ggml.eos_token_id") == 2
 
 
@@ -248,7 +174,7 @@ def test_two_templates_are_refused(chain: Chain, tmp_path: Path) -> None:
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8")) | {"chat_template": "{{ bos_token }}"}
     path.write_text(json.dumps(config), encoding="utf-8")
-    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(V3_TEMPLATE, encoding="utf-8")
     (tmp_path / "copy").mkdir()
     with pytest.raises(ConversionError, match="two chat templates"):
         conversion_copy(folder, tmp_path / "copy")

@@ -3,9 +3,12 @@
 import hashlib
 import subprocess
 import sys
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from conversion.space import prepare_space
 from errors import ConversionError
@@ -35,14 +38,39 @@ def test_the_requirements_name_the_published_wheel_by_hash(wheel: Path, tmp_path
     assert (out / "packages.txt").read_text(encoding="utf-8") == "libgomp1\n"
 
 
+def installed_by(requirements: Path) -> set[str]:
+    """Names of the distributions that an installation of these requirements brings, theirs included."""
+    lines = requirements.read_text(encoding="utf-8").splitlines()
+    wanted = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while wanted:
+        one = wanted.pop()
+        key = (canonicalize_name(one.name), frozenset(one.extras))
+        if key in seen:
+            continue
+        seen.add(key)
+        for line in requires(one.name) or []:
+            needed = Requirement(line)
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in (*one.extras, "")):
+                wanted.append(needed)
+    return {name for name, _ in seen}
+
+
 def test_the_space_imports_what_it_starts_with(wheel: Path, tmp_path: Path) -> None:
-    """Run in the prepared folder alone: a room that was forgotten would be missed at the import."""
+    """Run in the prepared folder alone, with its requirements alone: a room or a pin that was forgotten is missed."""
     out = tmp_path / "space"
     files = prepare_space(ROOT, wheel, "owner/models", out)
     assert not [path for path in files if "__pycache__" in path.parts]
-    code = "import app, conversion.demo, tiers.free, ui.page, service.health; print(app.__file__)"
+    there = installed_by(ROOT / "requirements.txt")
+    absent = {
+        module: None  # what makes its import fail as if it were not installed
+        for module, owners in packages_distributions().items()
+        if not there & set(map(canonicalize_name, owners))
+    }
+    rooms = "app, conversion.__main__, conversion.assemble, conversion.demo, tiers.free, ui.page, service.openai_api"
+    path = f"import sys; sys.path.insert(0, '.'); sys.modules.update({absent})"
     done = subprocess.run(
-        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, '.'); {code}"],
+        [sys.executable, "-P", "-c", f"{path}; import {rooms}; print(app.__file__)"],
         cwd=out, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -7,15 +7,15 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import llama_cpp as lib
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from engines.base import ChatMessage
+from engines.scoring import kl
 from errors import EngineError, ModelUnfit
 from evaluation.logits import MAX_TOKENS, ScoringModel, log_softmax, score_chat, score_text
-from evaluation.perplexity import divergence, kl, layouts, load_chats, perplexity
+from evaluation.perplexity import divergence, layouts, load_chats, perplexity
 
 ROOT = Path(__file__).parents[2]
 CHAT: list[ChatMessage] = [
@@ -39,8 +39,7 @@ def one_by_one(model: ScoringModel, ids: tuple[int, ...]) -> npt.NDArray[np.floa
     model.clear()
     rows = []
     for position, token in enumerate(ids):
-        row = model.decode([token], position, 0)
-        logits = np.ctypeslib.as_array(lib.llama_get_logits_ith(model._ctx, row), (model.n_vocab,)).astype(np.float64)
+        logits = model.logits(model.read([token], position, 0)).astype(np.float64)
         shifted = logits - logits.max()
         rows.append(shifted - math.log(np.exp(shifted).sum()))
     return np.array(rows)

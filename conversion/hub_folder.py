@@ -1,0 +1,37 @@
+"""A checkpoint or an adapter by path or by its name on the Hub. Knows what to fetch; knows no model."""
+
+import re
+from pathlib import Path
+
+from errors import ConversionError, SourceError
+
+WANTED = ("*.json", "*.safetensors", "*.model", "*.jinja", "LICENSE*", "NOTICE*")
+NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def local_folder(spec: str, data_dir: Path) -> Path:
+    """Return a folder with the files of `spec`, fetched from the Hub into `data_dir/hub` if it names a repository.
+
+    Args:
+        spec: A folder, or "owner/name"; an interrupted download goes on where it stopped.
+        data_dir: Where downloads are kept.
+
+    Raises:
+        ConversionError: It is neither a folder nor the name of a repository.
+        SourceError: The Hub does not give it.
+    """
+    if Path(spec).is_dir():
+        return Path(spec)
+    if not NAME.fullmatch(spec):
+        raise ConversionError(f"{spec} is no folder, and no owner/name on the Hub.")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    folder = data_dir / "hub" / spec.replace("/", "--")
+    try:
+        snapshot_download(spec, local_dir=folder, allow_patterns=list(WANTED))
+    except RepositoryNotFoundError as error:
+        raise SourceError(f"The Hub has no {spec}, or you may not read it (accept its licence, log in).") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise SourceError(f"{spec} cannot be fetched from the Hub: {str(error).splitlines()[0]}") from error
+    return folder
