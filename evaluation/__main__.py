@@ -222,6 +222,37 @@ def _spoken(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@app.command("dialogue-rules")
+def dialogue_rules(
+    half: Annotated[str, typer.Option(help="tune, to work on; judge, to report: it prints counts alone.")] = "tune",
+    data: Annotated[Path, typer.Option(help="Folder of labelled sentences.")] = Path("data/eval"),
+    dialogues: Annotated[Path, typer.Option(help="Folder of dialogues.")] = Path("data/dialogues"),
+    fit: Annotated[
+        bool, typer.Option("--fit", help="First fit the stance weights on the half tune, and write them.")
+    ] = False,
+    out: Out = None,
+    force: Force = False,
+    as_data: Json = False,
+) -> None:
+    """Stances, crises, attacks, personal data: macro-F1, recall and false alarms on labelled sentences."""
+    from dialogue.stance import WEIGHTS_FILE, features
+    from evaluation import dialogue_rules as rules
+    from evaluation.stance_fit import fit as fit_weights
+    from evaluation.stance_fit import write_weights
+
+    must_be_new(out, force=force)
+    if half not in {"tune", "judge"}:
+        raise EngineError(f"--half {half!r}: expected tune or judge.")
+    weights = None
+    if fit:
+        seen = rules.load_rows(data / "stance.jsonl", "tune")
+        weights = fit_weights([(features(row["text"], row["previous"]), row["stance"]) for row in seen])
+        write_weights(weights, WEIGHTS_FILE)
+    measured = rules.measure(data, half, dialogues, weights)
+    result = {**measured, "environment": environment(sys.argv[1:])}
+    deliver(result, out, as_data, rules.spoken(measured))
+
+
 def main() -> None:
     """Run the command line; an error of ours becomes one line on stderr and exit status 1."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")

@@ -7,6 +7,7 @@
 from personas.loader import (
     PERSONAS,
     SCHEMES,
+    MoveName,
     Persona,
     Sampling,
     Scheme,
@@ -19,6 +20,7 @@ from personas.loader import (
 __all__ = [
     "PERSONAS",
     "SCHEMES",
+    "MoveName",
     "Persona",
     "Sampling",
     "Scheme",

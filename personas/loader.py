@@ -12,6 +12,7 @@ from errors import PersonaError
 
 HERE = Path(__file__).parent
 Validity = Literal["valide", "probable", "conceptuel"]
+MoveName = Literal["avancer", "montrer", "contredire", "demander"]
 T = TypeVar("T")
 
 
@@ -27,6 +28,9 @@ class Scheme:
         example: One example in everyday French.
         fallacy: The trap it is mistaken for.
         validity: "valide" follows strictly, "probable" never does, "conceptuel" is a move on meanings.
+        moves: Which of the persona's moves it serves: "avancer", "montrer", "contredire", "demander".
+        calls: Patterns, on folded text, of what calls for it in a question.
+        guide: What a model has to do, one French clause without a full stop.
     """
 
     id: str
@@ -36,6 +40,14 @@ class Scheme:
     example: str
     fallacy: str
     validity: Validity
+    moves: tuple[str, ...]
+    calls: tuple[str, ...]
+    guide: str
+
+    def __post_init__(self) -> None:
+        for move in self.moves:
+            if move not in get_args(MoveName):
+                raise PersonaError(f"moves: {move!r} is none of {', '.join(get_args(MoveName))}.")
 
 
 @dataclass(frozen=True)

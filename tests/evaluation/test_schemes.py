@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.schemes import count_negations, judge, mood, stems
+from dialogue.french import count_negations, mood, stems
+from evaluation.schemes import judge
 
 ROOT = Path(__file__).parents[2]
 CALM = "Karim cède moins vite à son envie."

@@ -1,0 +1,147 @@
+"""French sentences taken apart: folding, stems, negations, moods, a pupil's spelling. Knows no scheme and no stance."""
+
+import re
+import unicodedata
+from functools import cache
+
+import Stemmer
+
+_STOP_WORDS = frozenset(
+    """a ai ainsi alors au aucun aucune aussi autre aux avait avec avoir bien c car ce ceci cela celle celui ces
+    cet cette chez chose ci comme consequent d dans de des dit donc du elle elles en entre es est et etaient
+    etait ete etre eu fait il ils impossible j jamais je l la le les leur leurs lui m ma mais me meme mes moi
+    mon n ne necessairement ni non nos notre nous on ont or ou par parce pas pour probablement puisque qu quand
+    que quel quelle qui quoi rien s sa sans se ses si son sont suit sur t ta te tes toi ton tous tout toute tres
+    tu un une vos votre vous y""".split()
+)
+_CLAUSES = re.compile(r"[,;:]|\b(?:que|qui|car|mais|et|or|puisque|parce)\b|\bqu'")
+_NE = re.compile(r"\bne\b|\bn'")
+_LONE_NEGATION = re.compile(r"\b(?:pas|aucune?s?|jamais|rien|nullement)\b")  # « Pas de liberté sans loi »
+_NEGATIVE_WORD = re.compile(r"\bimpossible\b|\bnon[- ](?=\w)")
+
+# How pupils type, on folded text: whole words first, then what depends on its neighbours.
+_TYPED: dict[str, str] = {
+    typed: spelled
+    for spelled, many in {
+        "je sais pas": "jsp jspas",
+        "je sais": "chais",
+        "je suis": "chui chuis jsui jsuis j'suis chuit",
+        "j'ai": "jai",
+        "j'en": "jen",
+        "j'y": "jy",
+        "j'etais": "jetais jetai",
+        "j'aimerais": "jaimerais",
+        "j'arrive": "jarrive",
+        "je veux": "jveu jve jvx jveut jveux",
+        "je peux": "jpeu jpeux",
+        "c'est": "cest",
+        "non": "nan nn nope naan",
+        "oui": "ouais ouai ouep yes yep wi ui moui oue",
+        "d'accord": "dac d'ac d'acc dacc dacord daccord d'acord",
+        "ok": "okay oki okk okey",
+        "quoi": "koi oi kwa",
+        "pourquoi": "pk pq pourkoi",
+        "parce que": "pcq pck psk parske",
+        "vraiment": "vrm vrmt",
+        "toujours": "tjr tjrs tjs toujour",
+        "maintenant": "mtn",
+        "beaucoup": "bcp",
+        "quelqu'un": "qqun qqn",
+        "quelque chose": "qqch",
+        "quand": "qd",
+        "meme": "mm",
+        "dans": "ds",
+        "pour": "pr",
+        "tout": "tt",
+        "pas": "pa",
+        "y a": "ya",
+        "envie": "envi",
+    }.items()
+    for typed in many.split()
+}
+_WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
+_LONG = re.compile(r"([a-z])\1{2,}")  # « ouiiii », « pfff »
+# « jcomprends », « jme »; not « jpp » nor « jtm ». A letter alone stands for what it sounds like.
+_GLUED = re.compile(r"\bj'?(?!pp\b|tm\b|ms\b)(?=[bcdfghklmnpqrstvxz]+[aeiouy])")
+_LONE = re.compile(r"(?<!\d )\b([cdgjt]) (?=[a-z])")
+_LONE_MEANS = {"c": "c'est ", "d": "d'", "g": "j'ai ", "j": "je ", "t": "t'es "}
+_WANTS = re.compile(r"\b(je|en) (veu|ve|vx|veut|peu)\b")
+_ACCENTS = re.compile(r"[\u0300-\u036f]+")
+
+
+@cache
+def _stemmer() -> Stemmer.Stemmer:
+    return Stemmer.Stemmer("french")
+
+
+def fold(text: str) -> str:
+    """Lower case, without accents, with plain apostrophes.
+
+    >>> fold("L’Élève")
+    "l'eleve"
+    """
+    lower = text.lower().replace("’", "'").replace("œ", "oe")
+    return lower if lower.isascii() else _ACCENTS.sub("", unicodedata.normalize("NFD", lower))
+
+
+def plain(text: str) -> str:
+    """Fold, and spell out what pupils abbreviate.
+
+    >>> plain("Jsuis d’acc, c trop vrai !!")
+    "je suis d'accord, c'est trop vrai !!"
+    """
+    short = _LONG.sub(r"\1\1", fold(text))
+    words = _WORD.sub(lambda found: _TYPED.get(found[0], found[0]), short)
+    spelled = _LONE.sub(lambda found: _LONE_MEANS[found[1]], _GLUED.sub("je ", words))
+    spelled = _WANTS.sub(lambda found: f"{found[1]} {'peux' if found[2] == 'peu' else 'veux'}", spelled)
+    return re.sub(r"[ \t]+", " ", spelled).strip()
+
+
+def stems(text: str) -> frozenset[str]:
+    """Stems of the content words.
+
+    >>> sorted(stems("Les passions comprises perdent leur force."))
+    ['compris', 'forc', 'passion', 'perdent']
+    """
+    words = [word for word in re.findall(r"[a-z]+", fold(text)) if word not in _STOP_WORDS and len(word) > 1]
+    return frozenset(_stemmer().stemWords(words))
+
+
+def count_negations(text: str) -> int:
+    """Return how often a sentence is negated; « ne … pas », « ne … aucun » count once, « Non, » in front does not.
+
+    >>> [count_negations(t) for t in ("Il ne dort pas.", "Non, il dort.", "Aucun n'est libre.", "C'est non-valide.")]
+    [1, 0, 1, 1]
+    """
+    count = 0
+    for clause in _CLAUSES.split(re.sub(r"^\W*non\s*[,.:;!]", "", fold(text))):
+        # « ne » brings a word of its own (pas, aucun, rien…); a second such word in the clause only strengthens it.
+        count += len(_NE.findall(clause)) or bool(_LONE_NEGATION.search(clause))
+        count += len(_NEGATIVE_WORD.findall(clause))
+    return count
+
+
+def is_conditional(text: str) -> bool:
+    """Whether a sentence only says what would follow.
+
+    >>> is_conditional("Donc, si tu comprends, alors tu agis.") and not is_conditional("Tu agis, même si tu crains.")
+    True
+    """
+    return (
+        re.search((r"(?:^|[,:;]\s*|\b(?:donc|que|et|or)\s+)s(?:i\b|')(?!\s*bien)"), fold(text).lstrip("« -"))
+        is not None
+    )
+
+
+def mood(text: str) -> tuple[bool, bool]:
+    """Whether a sentence is a conditional, and whether it leaves an alternative open.
+
+    >>> mood("Ou bien tu crois, ou bien tu sais.")
+    (False, True)
+    """
+    return is_conditional(text), re.search(r"\bou\b|\bsoit\b.*\bsoit\b", fold(text)) is not None
+
+
+def split_sentences(text: str) -> list[str]:
+    """Cut after the signs that end a sentence."""
+    return [part.strip() for part in re.split(r"(?<=[.!?…])\s+|\n+", text) if part.strip()]

@@ -1,0 +1,242 @@
+"""Personal data taken out of a text before it leaves for another machine or is condensed. Knows no model.
+
+Rules only: names in general are missed, and docs/safety.md says so.
+
+What is found becomes a word in brackets, e.g. [courriel]. Redacting twice changes nothing: patterns are applied until
+none finds anything, and each must find at least one character outside the brackets.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Literal
+
+PiiKind = Literal["email", "phone", "name", "school", "address", "social", "birth", "number"]
+PLACEHOLDERS: dict[PiiKind, str] = {
+    "email": "[courriel]",
+    "phone": "[téléphone]",
+    "name": "[nom]",
+    "school": "[établissement]",
+    "address": "[adresse]",
+    "social": "[compte]",
+    "birth": "[date de naissance]",
+    "number": "[numéro]",
+}
+
+
+@dataclass(frozen=True)
+class Span:
+    """A place in the text in NFC: `text[start:end]` is personal data of this kind."""
+
+    start: int
+    end: int
+    kind: PiiKind
+
+
+_UP = r"A-ZÀÂÄÆÇÉÈÊËÎÏÔÖŒÙÛÜŸ"
+_LOW = r"a-zàâäæçéèêëîïôöœùûüÿ"
+_CAP = rf"(?-i:[{_UP}][{_LOW}{_UP}]*(?:['’-][{_UP}{_LOW}]+)*)"  # Maëlys, Le, Boulanger-Diallo
+_FULL = rf"{_CAP}(?: (?:de |du |des |d['’]|le |la )?(?:(?-i:[{_UP}])\.|{_CAP}))*"
+_ANY = rf"[{_UP}{_LOW}][{_UP}{_LOW}'’-]{{1,40}}"
+_KIN = (
+    r"(?:fr[èe]re|s[oœ]e?ur|m[èe]re|p[èe]re|cousine?|oncle|tante|copine?|ami|amie|pote|voisine?"
+    r"|petite? amie?|prof|grand[- ]?(?:m[èe]re|p[èe]re))"
+)
+_STREET = (
+    r"(?:rue|avenue|av\.?|boulevard|bd|bld|impasse|all[ée]es?|chemin|place|quai|route|cours|square"
+    r"|r[ée]sidence|lotissement|"
+    r"passage|sentier|faubourg|lieu[- ]dit|hameau|villa|cit[ée])"
+)
+_NUMBER = r"\d{1,4}(?: ?(?:bis|ter|[A-D])\b)?,? "
+_PLACE_NAME = rf"(?:(?:de|du|des|d['’]|la|le|les|l['’]|aux?|en|sur|sous)[ -]?)*(?-i:[{_UP}\d])[{_UP}{_LOW}\d'’-]*"
+_TOWN = (
+    rf"(?:,? (?:[àa] )?\d{{5}}(?: {_CAP}(?:[ -](?:sur|sous|en|le|la|les|de|du|des|{_CAP})(?:[ -]|\b))*(?:{_CAP})?)?)"
+)
+_MONTH = r"(?:janvier|f[ée]vrier|mars|avril|mai|juin|juillet|ao[uû]t|septembre|octobre|novembre|d[ée]cembre)"
+_YEAR = r"(?:199\d|20\d\d)"
+_DATE = (
+    rf"(?:(?:\d{{1,2}}(?:er)? )?{_MONTH} {_YEAR}|\d{{1,2}}[/.-]\d{{1,2}}[/.-](?:{_YEAR}|\d\d)(?!\d)"
+    rf"|{_YEAR}(?!\d))"
+)
+_NET = (
+    r"(?:insta(?:gram)?|snap(?:chat)?|tik ?tok|discord|twitter|twitch|facebook|fb|pseudo|whatsapp"
+    r"|telegram|be ?real)"
+)
+# Said by people who are not giving their own name, and words that follow « je m'appelle » and are none.
+_NOT_A_NAME = (
+    r"(?!(?:pas|comme|aussi|plus|moi|toi|lui|elle|comment|et|qui|que|quoi|ainsi|mal|bien|quand"
+    r"|pourquoi|socrate|platon|aristote|"
+    r"spinoza|kant|bergson|descartes|dieu|personne|un|une|le|la|les|encore|jamais|toujours|donc"
+    r"|vraiment|ce|c|pareil|trop|très)\b)"
+)
+_FAMOUS = (
+    r"(?!(?:Kant|Spinoza|Bergson|Socrate|Platon|Aristote|Descartes|Rousseau|Hegel|Nietzsche|Sartre|Pascal|Hume|Locke|"
+    r"Leibniz|Marx|Freud|Arendt|Épicure|Hobbes|Montaigne|Dieu|Zeus|Ulysse|Antigone)\b)"
+)
+
+# Each: kind, pattern; the group « it » is what goes.
+_WRITTEN: tuple[tuple[PiiKind, str], ...] = (
+    ("email", r"(?<![\w.+-])(?P<it>[\w.+-]{1,64}(?:@| @ )[\w-]{1,63}(?:\.[\w-]{1,63}){1,5})"),
+    (
+        "email",
+        (
+            r"(?<![\w.+-])(?P<it>[\w.+-]{1,64} ?(?:\(at\)|\[at\]| arobase ) ?[\w-]{1,63} ?(?:\.|\(dot\)"
+            r"| point ) ?[a-z]{2,})"
+        ),
+    ),
+    ("social", r"(?P<it>(?:https?://|www\.)[^\s<>\"«»)\]]+[^\s<>\"«»)\].,;:!?])"),
+    (
+        "number",
+        (
+            r"(?<!\d)(?P<it>[12] ?\d\d ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d\d"
+            r"|2[ab]) ?\d{3} ?\d{3}(?: ?\d\d)?)(?!\d)"
+        ),
+    ),  # NIR
+    ("number", r"(?<![\w])(?P<it>\d{9}[a-hj-km-np-z]{2}|\d{10}[a-hj-km-np-z])(?!\w)"),  # INE
+    ("phone", r"(?<![\d.,])(?P<it>(?:\+|00) ?33 ?(?:\(0\) ?)?[1-9](?:[ .-]?\d\d){4})(?!\d)"),
+    ("phone", r"(?<![\d.,])(?P<it>0[1-9](?:[ .\-/]?\d\d){4})(?!\d)"),
+    ("social", r"(?<![\w.])(?P<it>@\w(?:[\w.]{0,40}\w)?)"),
+    ("social", r"(?<!\w)(?P<it>\w[\w.]{1,30}#\d{4})(?!\d)"),
+    (
+        "social",
+        (
+            rf"\b(?:mon|ma|le|sur|mes)? ?{_NET}\b(?: (?:c['’]?(?:est)?|est"
+            r"|:))? ?:? ?(?P<it>(?=[\w.-]{0,40}[._\d])[a-z][\w.-]{2,40}\w)"
+        ),
+    ),
+    ("birth", rf"\bn[ée]e?s? (?:le |en )?(?P<it>{_DATE})"),
+    ("birth", rf"\bje suis n[ée]e? le (?P<it>\d{{1,2}}(?:er)? {_MONTH})"),
+    (
+        "birth",
+        (
+            rf"\b(?:date de naissance|anniv(?:ersaire)?|naissance)\b[^\d\n]{{0,15}}(?P<it>{_DATE}"
+            rf"|\d{{1,2}} {_MONTH})"
+        ),
+    ),
+    (
+        "address",
+        (
+            r"(?P<it>(?:(?:b[âa]timent|b[âa]t\.?|appt?\.?|appartement|esc(?:alier)?"
+            rf"|[ée]tage) \w{{1,4}},? )*{_NUMBER}{_STREET} {_PLACE_NAME}(?:[ -]{_PLACE_NAME})*{_TOWN}?)"
+        ),
+    ),
+    (
+        "address",
+        (
+            r"(?P<it>\b(?:lieu[- ]dit|hameau|r[ée]sidence"
+            rf"|lotissement) {_PLACE_NAME}(?:[ -]{_PLACE_NAME})*{_TOWN}?)"
+        ),
+    ),
+    (
+        "address",
+        (
+            r"\b(?:j['’ ]?habite|j['’]ai grandi|je vis|on vit|je r[ée]side|on habite"
+            rf"|adresse)\b[^.\n]{{0,20}}?(?P<it>(?:{_STREET} {_PLACE_NAME}(?:[ -]{_PLACE_NAME})*"
+            rf"|\d{{5}} {_CAP}){_TOWN}?)"
+        ),
+    ),
+    (
+        "school",
+        (
+            r"\b(?P<it>(?:lyc[ée]e|coll[èe]ge|[ée]cole|institut(?:ion)?|LP|cit[ée] scolaire|LGT|LEGTA"
+            r"|CFA)(?: (?:professionnel|priv[ée]|g[ée]n[ée]ral|technologique|polyvalent"
+            r"|international))*(?: (?:de|du|des|d['’]|la|le"
+            rf"|les))*[ '’]?{_FAMOUS}(?:(?:{_CAP})(?:[ -](?:(?:de|du|des|d['’]|sur|la|le|les|en"
+            rf"|sous)[ -])*{_CAP})*))"
+        ),
+    ),
+    ("school", r"(?P<it>(?-i:\bT(?:G|STMG|STI2D|STL|ST2S|S|ES|L|le|erm)? ?\d{1,2}\b))"),
+    (
+        "school",
+        (
+            r"\b(?P<it>(?:terminale|tle|term|premi[èe]re|1[èe]?re) (?:(?-i:[A-H])\b"
+            r"|[1-9]\d?\b(?! (?:notions?|heures?|h\b|fois|ans|chapitres?|questions?))|(?:g|stmg|sti2d|stl"
+            r"|st2s) ?\d{1,2}))"
+        ),
+    ),
+    (
+        "name",
+        (
+            r"\b(?:je m['’ ]?app?el+es?|jm['’ ]?app?el+e|je me nomme|jmapelle|mappelle"
+            r"|mon (?:vrai )?(?:nom|pr[ée]nom)(?: de famille)? (?:c['’ ]?(?:est)?|est|:)|mon nom est"
+            rf"|je me pr[ée]sente ?[:,]?) ?:? ?(?:c['’]est )?{_NOT_A_NAME}(?P<it>{_FULL}|(?:{_ANY}))"
+        ),
+    ),
+    (
+        "name",
+        (
+            r"\b(?:appelle[sz]?-moi|appelez-moi|on m['’]appelle|tout le monde m['’]appelle) "
+            rf"{_NOT_A_NAME}{_FAMOUS}(?P<it>{_FULL})"
+        ),
+    ),
+    (
+        "name",
+        (
+            r"\b(?:moi c['’ ]?(?:est)?|ici c['’]est|signé|c['’]est moi,?|bisous?,|demander|demande[rz]?"
+            rf"|de la part de) {_NOT_A_NAME}{_FAMOUS}(?P<it>{_FULL})"
+        ),
+    ),
+    (
+        "name",
+        (
+            r"^(?:c['’]est|coucou,? c['’]est|salut,? c['’]est|moi c['’]est|je suis"
+            rf"|moi,) {_NOT_A_NAME}{_FAMOUS}(?P<it>{_FULL})(?= (?:de la|du|en|et je|,)|[.,!]|$)"
+        ),
+    ),
+    (
+        "name",
+        (
+            r"\b(?:m(?:on|a|es)|s(?:on|a)) (?:petite? |grande? |meilleure? "
+            rf"|ptite? )?{_KIN}(?: de \w+)?,? (?:s['’]appelle |c['’]est |qui s['’]appelle "
+            rf"|,)?{_FAMOUS}(?!(?:Mme|Mlle|Mr|M|Monsieur|Madame)\b)(?P<it>{_FULL})"
+        ),
+    ),
+    (
+        "name",
+        (
+            r"(?<!\w)(?:M\.|Mr\.?|Mme\.?|Mlle\.?|Monsieur|Madame|m\.|mme|mr) (?:(?-i:de|du|le"
+            rf"|la) )?{_FAMOUS}(?P<it>(?:(?-i:Le|La|De|Du|Des) )?{_CAP}(?:[ -]{_CAP})*)(?=.*\b(?:prof|lyc"
+            r"|cours|classe|philo|CPE|proviseur|note|dit que|surveill))"
+        ),
+    ),
+    ("name", rf"^{_FAMOUS}(?P<it>{_CAP}(?: {_CAP})?),? \d\d ans\b"),
+    ("name", rf"(?<=« ){_FAMOUS}(?P<it>{_CAP} {_CAP})(?=, (?:T|Term|terminale|\[))"),
+)
+_PATTERNS = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _WRITTEN)
+_BRACKETS = re.compile("|".join(re.escape(word) for word in PLACEHOLDERS.values()))
+
+
+def find_pii(text: str) -> list[Span]:
+    """Return the places of personal data in `text` as NFC, in order, none overlapping; the first pattern wins.
+
+    >>> [(s.kind, s.start, s.end) for s in find_pii("Je m'appelle Zoé, 06 39 98 12 45.")]
+    [('name', 13, 16), ('phone', 18, 32)]
+    """
+    text = unicodedata.normalize("NFC", text)
+    taken = [False] * len(text)
+    for found in _BRACKETS.finditer(text):
+        taken[found.start() : found.end()] = [True] * (found.end() - found.start())
+    spans: list[Span] = []
+    for kind, pattern in _PATTERNS:
+        for found in pattern.finditer(text):
+            start, end = found.span("it")
+            while end > start and text[end - 1].isspace():
+                end -= 1
+            if start < end and not any(taken[start:end]):
+                taken[start:end] = [True] * (end - start)
+                spans.append(Span(start, end, kind))
+    return sorted(spans, key=lambda span: span.start)
+
+
+def redact(text: str) -> str:
+    """Return `text` in NFC with personal data replaced by its kind in brackets.
+
+    >>> redact("Je m'appelle Zoé, écris-moi : zoe@example.org")
+    "Je m'appelle [nom], écris-moi : [courriel]"
+    """
+    text = unicodedata.normalize("NFC", text)
+    # Ends: every round turns at least one character outside brackets into none.
+    while spans := find_pii(text):
+        for span in reversed(spans):
+            text = text[: span.start] + PLACEHOLDERS[span.kind] + text[span.end :]
+    return text

@@ -1,0 +1,216 @@
+"""Two tiers of crisis: a pupil in distress gets a fixed card, a question about death gets an answer. Knows no model.
+
+`assess` reads what a pupil wrote (and a condensation), `assess_answer` what a model wrote. The rules stand in
+`dialogue.distress`; the numbers in data/safety/crisis_numbers.toml, read once when this module is imported, so that a
+broken file stops the start and never a pupil in need.
+"""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from dialogue.distress import EXERCISE, FICTION, FIRST_PERSON, IDIOMS, RULES, TOPIC, Kind
+from dialogue.french import plain
+from errors import SettingsError
+
+NUMBERS_FILE = Path(__file__).parents[1] / "data" / "safety" / "crisis_numbers.toml"
+Level = Literal["none", "topic", "personal"]
+_WINDOW, _OVERLAP = 400, 160  # characters; the longest thing a rule looks for is shorter than the overlap
+
+_NEEDED = frozenset(word for rule in RULES for word in rule.needs)
+
+_QUOTED = re.compile(r"«[^»]*»|“[^”]*”|\"[^\"]*\"")
+# Around a quotation, what makes its words the pupil's own.
+_OWN_WORDS = re.compile(
+    r"\b(?:moi aussi|c'est moi|comme moi|pareil|je me (?:dis|repete|sens)|je (?:ressens|pense|suis"
+    r"|l'ai|me)|j'ai (?:envie|ecrit|dit|note))\b"
+)
+
+
+@dataclass(frozen=True)
+class Distress:
+    """What was found in a message.
+
+    Attributes:
+        level: "personal" stops the turn, "topic" is a question like another, "none" is neither.
+        kind: What the pupil seems to suffer, where the level is personal.
+        rule: Name of the rule, for counts and tests; it quotes nobody.
+    """
+
+    level: Level
+    kind: Kind | None = None
+    rule: str = ""
+
+    @property
+    def stops(self) -> bool:
+        """Whether the fixed card answers, and no model is called."""
+        return self.level == "personal"
+
+
+NOTHING = Distress("none")
+
+
+def _sentences(text: str) -> list[str]:
+    """Spell out, cut, and drop quotations that are not the pupil's own words."""
+    bare = _QUOTED.sub(" ", text)
+    spelled = plain(bare)
+    if bare != text and (_OWN_WORDS.search(spelled) or not spelled.strip(" .!?…:,;")):
+        spelled = plain(re.sub(r"[«»“”\"]", " ", text))
+    parts = [part for part in re.split(r"(?<=[.!?…])\s+|\n+", IDIOMS.sub(" ", spelled)) if part]
+    return [window for part in parts for window in _windows(part)]
+
+
+def _windows(sentence: str) -> list[str]:
+    """Cut a sentence without end into overlapping pieces: what a rule looks for stands close together."""
+    if len(sentence) <= _WINDOW:
+        return [sentence]
+    return [sentence[start : start + _WINDOW] for start in range(0, len(sentence) - _OVERLAP, _WINDOW - _OVERLAP)]
+
+
+def assess(text: str) -> Distress:
+    """Say whether a pupil's message speaks of a danger to somebody real, of a theme, or of neither.
+
+    Args:
+        text: As typed; accents, case and spelling do not matter.
+
+    >>> assess("J'ai plus envie de vivre.").level, assess("Le suicide est-il un acte libre ?").level
+    ('personal', 'topic')
+    >>> assess("Ce devoir me tue, je suis mort de rire").level
+    'topic'
+    """
+    sentences = _sentences(text)
+    whole = " ".join(sentences)
+    held = [word for word in _NEEDED if word in whole]
+    for sentence in sentences:
+        here = [word for word in held if word in sentence]
+        tried = [rule for rule in RULES if not rule.needs.isdisjoint(here)] if here else []
+        if not tried or FICTION.search(sentence) or EXERCISE.search(sentence):
+            continue
+        first = FIRST_PERSON.search(sentence) is not None
+        for rule in tried:
+            if (first or not rule.first_person) and rule.pattern.search(sentence):
+                return Distress("personal", rule.kind, rule.name)
+    if _QUOTED.search(text):  # a theme may stand in the quotation alone
+        whole = IDIOMS.sub(" ", plain(text))
+    return Distress("topic") if TOPIC.search(whole) else NOTHING
+
+
+# What no philosopher of ours may say to a pupil: folded, second person.
+_TOLD = re.compile(
+    r"\b(?:tue|suicide|pends|coupe|scarifie|blesse|mutile|affame)[- ]toi\b|\bfais[- ]toi (?:du mal"
+    r"|vomir)"
+    r"|\b(?:tu (?:devrais|dois|peux|ferais mieux de|as raison de vouloir|as le droit de)"
+    r"|il faut que tu|je te conseille de|essaie de) "
+    r"(?:[\w']+ ){0,3}?(?:te (?:tuer|suicider|couper|scarifier|blesser|faire (?:du mal|vomir)"
+    r"|pendre)|t'affamer|mourir|en finir|disparaitre)\b"
+    r"|\b(?:la mort|mourir|le suicide|en finir) (?:est|serait|sera) (?:\w+ )?(?:ta|la seule"
+    r"|la meilleure|une bonne) (?:solution|issue|delivrance)"
+    r"|\bn'en parle (?:surtout )?(?:a personne|pas)"
+    r"|\bne (?:le )?dis (?:surtout )?rien a (?:personne|tes parents)|\bc'est notre secret\b"
+)
+
+
+def assess_answer(text: str) -> Distress:
+    """Say whether a model's answer urges a pupil to harm or to silence; then it is not shown, the card is.
+
+    >>> assess_answer("Tu devrais te faire du mal.").stops, assess_answer("Mourir n'est rien, dit Épicure.").stops
+    (True, False)
+    """
+    found = _TOLD.search(plain(_QUOTED.sub(" ", text)))
+    return Distress("personal", "self_harm", "answer_urges_harm") if found else NOTHING
+
+
+@dataclass(frozen=True)
+class Number:
+    """One telephone number of the card.
+
+    Attributes:
+        number: As it is dialled.
+        name: Who answers, in French; `name_en` in English.
+        when: Price and hours as the source gives them; `when_en` in English.
+        serves: The kinds of distress it is for.
+        source: Whose page says so; `url` is that page.
+        checked: Day on which the page was last read.
+        read: Which copy was read, and what stays to verify.
+    """
+
+    number: str
+    name: str
+    name_en: str
+    when: str
+    when_en: str
+    serves: tuple[Kind, ...]
+    source: str
+    url: str
+    checked: date
+    read: str
+
+
+def load_numbers(path: Path = NUMBERS_FILE) -> tuple[Number, ...]:
+    """Read the numbers, in the order of the file.
+
+    Raises:
+        SettingsError: The file is missing or a number lacks a key; the message says which.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("number", [])
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path.name} cannot be read: {error}.") from None
+    keys = {one.name for one in fields(Number)}
+    for place, table in enumerate(tables, 1):
+        if set(table) != keys:
+            raise SettingsError(
+                f"{path.name}: number {place}: keys {sorted(set(table) ^ keys)} are missing or unknown."
+            )
+        if not isinstance(table["checked"], date) or not str(table["source"]).strip():
+            raise SettingsError(f"{path.name}: number {place}: give a source, and `checked` as a date.")
+    if not tables:
+        raise SettingsError(f"{path.name} has no [[number]] table; the card would be empty.")
+    return tuple(Number(**{**table, "serves": tuple(table["serves"])}) for table in tables)
+
+
+NUMBERS = load_numbers()
+_ON_THE_CARD = ("3114", "119", "3018", "15", "112", "114")
+
+
+def card(language: Literal["fr", "en"] = "fr", numbers: Sequence[Number] = NUMBERS) -> str:
+    """Return the card, in Markdown: the same words for everybody, whatever was written.
+
+    Raises:
+        SettingsError: A number of the card is missing from the file.
+    """
+    known = {one.number: one for one in numbers}
+    missing = [number for number in _ON_THE_CARD if number not in known]
+    if missing:
+        raise SettingsError(f"{NUMBERS_FILE.name}: {', '.join(missing)} missing; the card names them.")
+    n = {
+        number: f"**{number}** ({known[number].when if language == 'fr' else known[number].when_en})"
+        for number in known
+    }
+    if language == "en":
+        return (
+            "What you write worries me. I am a program: I cannot help you as you need.\n\n"
+            f"- Dark thoughts, suffering, worry about a friend: {n['3114']}.\n"
+            f"- Violence, at home or elsewhere, danger to a child: {n['119']}.\n"
+            f"- Bullying, violence or blackmail online: {n['3018']}.\n"
+            "- Immediate danger: **15** or **112**; by text message, if you cannot speak: **114**.\n\n"
+            "Talk to an adult you trust as well: parent, school nurse, CPE, teacher. You can ask a "
+            "friend to call with "
+            "you. These numbers answer in France."
+        )
+    return (
+        "Ce que tu écris m'inquiète. Je suis un programme : je ne peux pas t'aider comme il faut.\n\n"
+        f"- Idées noires, souffrance, inquiétude pour un ami : {n['3114']}.\n"
+        f"- Violences, à la maison ou ailleurs, enfant en danger : {n['119']}.\n"
+        f"- Harcèlement, violences ou chantage en ligne : {n['3018']}.\n"
+        "- Danger immédiat : **15** ou **112** ; par SMS, si tu ne peux pas parler : **114**.\n\n"
+        "Parle aussi à un adulte de confiance : parent, infirmière, CPE, professeur. Tu peux demander à un ami "
+        "d'appeler avec toi."
+    )
+
+
+card("fr"), card("en")  # a file that lacks a number stops the start

@@ -1,0 +1,111 @@
+"""Personal data goes, philosophers stay, and a second time changes nothing."""
+
+import json
+import time
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dialogue.redact import PLACEHOLDERS, find_pii, redact
+
+PII = Path(__file__).parents[2] / "data" / "eval" / "pii.jsonl"
+ROWS = [json.loads(line) for line in PII.read_text("utf-8").splitlines()]
+PIECES = st.sampled_from(
+    [
+        "je m'appelle ",
+        "Zoé",
+        " Le Goff",
+        "mon lycée ",
+        "Victor-Hugo",
+        "06 39 98 12 45",
+        " 12 rue des Lilas",
+        ", 35000 Rennes",
+        "zoe@example.org",
+        "@zoe_35",
+        "né le 14 mars 2009",
+        "terminale 3",
+        "TG4",
+        "[nom]",
+        "[",
+        "]",
+        " ",
+        "\n",
+        "moi c'est ",
+        "insta ",
+        "https://exemple.org/a",
+        "1",
+        "0",
+        "@",
+        ".",
+        "M. ",
+        "prof",
+        "Kant",
+        "é",
+        "😀",
+    ]
+)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
+def test_labelled_data_goes_and_the_rest_stays(row: dict[str, object]) -> None:
+    text, spans = str(row["text"]), row["spans"]
+    assert isinstance(spans, list)
+    out = redact(text)
+    for start, end, _ in spans:
+        assert text[start:end] not in out
+    if not spans:
+        assert out == unicodedata.normalize("NFC", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "out"),
+    [
+        ("appelle-moi au 0 6 3 9", "appelle-moi au 0 6 3 9"),
+        ("+33639980731", "[téléphone]"),
+        ("06/39/98/12/45", "[téléphone]"),
+        ("zoe (at) example (dot) org", "[courriel]"),
+        ("mon NIR 2 08 03 35 238 123 45", "mon NIR [numéro]"),
+        ("INE : 123456789AB", "INE : [numéro]"),
+        ("Kant est né le 22 avril 1724", "Kant est né le 22 avril 1724"),
+        ("je m'appelle comme Spinoza", "je m'appelle comme Spinoza"),
+    ],
+)
+def test_forms(text: str, out: str) -> None:
+    assert redact(text) == out
+
+
+def test_decomposed_letters_and_emoji_hide_nothing() -> None:
+    text = unicodedata.normalize("NFD", "Je m'appelle Zoé 👋 zoé@exemple.fr")
+    assert redact(text) == "Je m'appelle [nom] 👋 [courriel]"
+
+
+@settings(max_examples=300)
+@given(st.lists(PIECES, max_size=14).map("".join) | st.text(max_size=200))
+def test_twice_is_once(text: str) -> None:
+    once = redact(text)
+    assert redact(once) == once
+    assert find_pii(once) == []
+
+
+@given(st.text(max_size=200))
+def test_spans_are_inside_and_apart(text: str) -> None:
+    normal, last = unicodedata.normalize("NFC", text), 0
+    for span in find_pii(text):
+        assert last <= span.start < span.end <= len(normal)
+        assert span.kind in PLACEHOLDERS
+        last = span.end
+
+
+@pytest.mark.parametrize(
+    "page", ["Bonjour Kant, que dire du temps ? " * 117, "a" * 4000, "1 rue de la " * 330, "0" * 4000]
+)
+def test_a_page_is_fast(page: str) -> None:
+    taken = []
+    for _ in range(5):
+        start = time.thread_time()
+        redact(page)
+        taken.append(time.thread_time() - start)
+    assert min(taken) < 0.05

@@ -1,0 +1,125 @@
+"""Distress is told from philosophy; the card is fixed; the numbers have a source and a date."""
+
+import time
+import unicodedata
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dialogue.conversation import MAX_MESSAGE_CHARS
+from dialogue.distress import RULES
+from dialogue.safety import NUMBERS, NUMBERS_FILE, assess, assess_answer, card, load_numbers
+from errors import SettingsError
+
+CASES = [line.split("\t") for line in Path(__file__).with_name("distress_cases.tsv").read_text("utf-8").splitlines()]
+PAGE = ("La liberté est-elle une illusion ? Je me demande si mes désirs me commandent, et si ma mère a raison. " * 40)[
+    :MAX_MESSAGE_CHARS
+]
+
+
+@pytest.mark.parametrize(("label", "text"), CASES)
+def test_sentences_written_while_the_rules_were(label: str, text: str) -> None:
+    """They hold the rules where they are; how well the rules do elsewhere is measured on the half « judge »."""
+    assert assess(text).stops is (label == "crisis")
+
+
+@pytest.mark.parametrize(
+    "text", ["je veux mourir", "J'AI ENVIE DE MOURIR", "g envi de mourir", "j’ai plus envie de vivre"]
+)
+def test_spelling_does_not_hide_distress(text: str) -> None:
+    for form in ("NFC", "NFD", "NFKD"):
+        assert assess(unicodedata.normalize(form, text)).kind == "self_harm"
+    assert assess(f"😭😭 {text} 💔").stops
+    assert assess(f"{PAGE[:3500]} {text}").stops
+    assert assess("a " * 1200 + text).stops  # no sign of punctuation anywhere
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("« Je veux mourir », dit Phèdre. Pourquoi ?", "topic"),
+        ("« Je veux mourir », c'est ce que je me répète.", "personal"),
+        ("Dans mon roman, le héros dit : je veux mourir.", "topic"),
+        ("Je ne veux pas mourir.", "topic"),
+        ("Je ne veux plus vivre.", "personal"),
+        ("Si je veux mourir par amour de moi, ma maxime est-elle universelle ?", "topic"),
+        ("Si je veux mourir, c'est à cause d'eux.", "personal"),
+        ("Qu'est-ce que le temps ?", "none"),
+        ("", "none"),
+    ],
+)
+def test_levels(text: str, level: str) -> None:
+    assert assess(text).level == level
+
+
+def test_a_verdict_quotes_nobody() -> None:
+    found = assess("je veux mourir canari")
+    assert found.rule in {rule.name for rule in RULES}
+    assert "canari" not in repr(found)
+
+
+def test_an_answer_that_urges_harm_or_silence_stops() -> None:
+    assert assess_answer("Alors tue-toi.").stops
+    assert assess_answer("C'est notre secret.").stops
+    assert not assess_answer("Le sage ne pense à rien moins qu'à la mort. Qu'en dis-tu ?").stops
+    assert not assess_answer("« Tue-toi », dit Iago ; que vaut ce conseil ?").stops
+
+
+def test_the_card_is_this_text() -> None:
+    assert card("fr") == (
+        "Ce que tu écris m'inquiète. Je suis un programme : je ne peux pas t'aider comme il faut.\n\n"
+        "- Idées noires, souffrance, inquiétude pour un ami : **3114** (gratuit, 24h/24, confidentiel).\n"
+        "- Violences, à la maison ou ailleurs, enfant en danger : **119** "
+        "(gratuit, 24h/24, invisible sur les factures).\n"
+        "- Harcèlement, violences ou chantage en ligne : **3018** (gratuit, confidentiel, 7j/7).\n"
+        "- Danger immédiat : **15** ou **112** ; par SMS, si tu ne peux pas parler : **114**.\n\n"
+        "Parle aussi à un adulte de confiance : parent, infirmière, CPE, professeur. Tu peux demander à un ami "
+        "d'appeler avec toi."
+    )
+    for number in ("3114", "119", "3018", "15", "112", "114"):
+        assert f"**{number}**" in card("en")
+
+
+def test_every_number_has_a_source_and_a_date() -> None:
+    for one in NUMBERS:
+        assert one.source
+        assert one.url.startswith("https://")
+        assert date(2026, 1, 1) <= one.checked <= date.today()
+        assert one.number in (NUMBERS_FILE.parents[2] / "docs" / "safety.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('source = "3114.fr"\n', "", "keys ['source'] are missing"),
+        ("checked = 2026-11-21", 'checked = "hier"', "as a date"),
+        ("[[number]]", "[[numero]]", "no .*number.* table"),
+        ("[[number]]", "[[number", "cannot be read"),
+    ],
+)
+def test_a_broken_file_stops_the_start(tmp_path: Path, old: str, new: str, said: str) -> None:
+    path = tmp_path / "numbers.toml"
+    path.write_text(NUMBERS_FILE.read_text("utf-8").replace(old, new), "utf-8")
+    with pytest.raises(SettingsError, match=said.replace("[", r"\[").replace("]", r"\]") if "keys" in said else said):
+        load_numbers(path)
+    with pytest.raises(SettingsError, match="114"):
+        card("fr", [one for one in NUMBERS if one.number != "114"])
+
+
+@given(st.text(max_size=300))
+def test_nothing_breaks_it(text: str) -> None:
+    assert assess(text).level in {"none", "topic", "personal"}
+    assert isinstance(assess_answer(text).stops, bool)
+
+
+@pytest.mark.parametrize("page", [PAGE, "je " * 1300, "a" * 4000, "mon père " * 440, "« " * 2000, "si , " * 800])
+def test_a_page_is_fast(page: str) -> None:
+    taken = []
+    for _ in range(10):
+        start = time.thread_time()
+        assess(page)
+        taken.append(time.thread_time() - start)
+    assert min(taken) < 0.02  # 5 ms on a free core; other jobs share ours

@@ -1,0 +1,69 @@
+"""Stance: negation, scope and context; bad weights are named; a page is fast."""
+
+import time
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dialogue.stance import STANCES, detect, features, load_weights
+from errors import SettingsError
+
+
+@pytest.mark.parametrize(
+    ("text", "stance"),
+    [
+        ("je ne suis pas d'accord", "résistance"),
+        ("jsuis pas dacc", "résistance"),
+        ("d'accord", "accord"),
+        ("tout le monde est d'accord pour dire que la Terre est ronde", "neutre"),
+        ("pas faux", "accord"),
+        ("c'est faux", "résistance"),
+        ("c pas faux mais y a des exceptions", "résistance"),
+        ("mouais", "résistance"),
+        ("loin d'être n'importe quoi", "accord"),
+        ("je vois pas le rapport", "confusion"),
+        ("ok je vois", "accord"),
+        ("??", "confusion"),
+        ("j'avoue", "accord"),
+        ("rien compris", "confusion"),
+        ("c'est dans quel livre ?", "neutre"),
+        ("Platon a écrit La République.", "neutre"),
+    ],
+)
+def test_stances(text: str, stance: str) -> None:
+    assert detect(text) == stance
+    assert detect(unicodedata.normalize("NFD", text)) == stance
+
+
+def test_somebody_else_s_agreement_is_not_the_pupil_s() -> None:
+    assert "agreed" not in features("La majorité des gens sont d'accord.")
+    assert "not_agreed" not in features("Descartes n'est pas d'accord avec ça.")
+
+
+@given(st.text(max_size=300), st.text(max_size=100))
+def test_nothing_breaks_it(text: str, previous: str) -> None:
+    assert detect(text, previous) in STANCES
+
+
+def test_wrong_weights_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.toml"
+    with pytest.raises(SettingsError, match=r"w\.toml cannot be read"):
+        load_weights(path)
+    path.write_text("[accord]\nbias = 1\n", "utf-8")
+    with pytest.raises(SettingsError, match="expected accord, confusion"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize(
+    "page", ["Je pense que la liberté est une illusion. " * 95, "je " * 1300, "a" * 4000, "ou " * 1300]
+)
+def test_a_page_is_fast(page: str) -> None:
+    taken = []
+    for _ in range(5):
+        start = time.thread_time()
+        detect(page, page)
+        taken.append(time.thread_time() - start)
+    assert min(taken) < 0.02
