@@ -116,13 +116,11 @@ def status(language: Language, now: TierStatus, *, was_preparing: bool = False) 
         now: The tier's own words.
         was_preparing: The page showed a preparation until now: say that it is over.
     """
-    lasting = "".join(notice(text_of_code(language, code)) for code in now.notices if not _said_already(code, now))
+    # Who answers is said once somebody does.
+    said = [code for code in now.notices if code != "using_embedded" or now.state == "ready"]
+    lasting = notice(" ".join(text_of_code(language, code) for code in said))
     if now.state == "preparing":
         return lasting + notice(text_of_code(language, now.step, otherwise="starting"), "wait", now.progress)
     if now.state == "failed":
         return lasting + notice(f"{text_of_code(language, now.step)} {text(language, 'nobody_answers')}", "error")
     return lasting + (notice(text(language, "ready"), "ready") if was_preparing else "")
-
-
-def _said_already(code: str, now: TierStatus) -> bool:
-    return code == "using_embedded" and "hub_unreachable" in now.notices  # that sentence names the embedded model too

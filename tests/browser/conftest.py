@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from service.health import routes
-from tests.browser.pupil import ANSWER, ROOT, RunningApp, Stage, bot, words
+from settings import load_settings
+from tests.browser.pupil import ANSWER, ROOT, RunningApp, Stage, bot, until_ready, words
 from tiers.testing import READY, ScriptedTier
 from ui.page import build_page
 from ui.theme import launch_options
@@ -96,22 +98,17 @@ def stage(served: tuple[ScriptedTier, str], chromium: Browser) -> Iterator[Stage
     assert faults == []
 
 
-@pytest.fixture
-def start_app(tmp_path: Path) -> Iterator[Callable[..., RunningApp]]:
-    """Start `python app.py` on a free port: `start_app({"BAF_FREE_MODEL": path}, cwd=a_copy)`; stopped at the end.
-
-    It returns once `/health` answers, within `within_s` seconds; the model may still be loading. `under` is a program
-    that starts it in its turn, e.g. `prlimit`.
-    """
+@contextmanager
+def starting(folder: Path) -> Iterator[Callable[..., RunningApp]]:
+    """Start `python app.py` on free ports, with data and logs in `folder`; every one is stopped at the end."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(
         env: Mapping[str, str] | None = None, *, cwd: Path = ROOT, within_s: float = 60.0, under: Sequence[str] = ()
     ) -> RunningApp:
         port = free_port()
-        given = {"BAF_PORT": str(port), "BAF_DATA_DIR": str(tmp_path / "data"), "OMP_NUM_THREADS": "2",
-                 "BAF_EMBEDDER": "none", **(env or {})}  # fmt: skip
-        log = tmp_path / f"app-{port}.log"
+        given = {"BAF_PORT": str(port), "BAF_DATA_DIR": str(folder / "data"), "OMP_NUM_THREADS": "2", **(env or {})}
+        log = folder / f"app-{port}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [*under, sys.executable, "app.py"],
@@ -129,14 +126,36 @@ def start_app(tmp_path: Path) -> Iterator[Callable[..., RunningApp]]:
                 time.sleep(0.1)
         raise AssertionError(f"app.py did not answer within {within_s} s:\n{app.said()}")
 
-    yield start
-    for process in started:
-        process.terminate()
-        try:
-            process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    try:
+        yield start
+    finally:
+        for process in started:
+            process.terminate()
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture
+def start_app(tmp_path: Path) -> Iterator[Callable[..., RunningApp]]:
+    """Start `python app.py`: `start_app({"BAF_FREE_MODEL": path}, cwd=a_copy)`; stopped at the end.
+
+    It returns once `/health` answers, within `within_s` seconds; the model may still be loading. `under` is a program
+    that starts it in its turn, e.g. `prlimit`.
+    """
+    with starting(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def embedded_app(embedded_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    """One app for a module, ready to answer with the embedded model."""
+    with starting(tmp_path_factory.mktemp("embedded")) as start:
+        app = start({"BAF_DATA_DIR": str(embedded_dir)})
+        until_ready(app)
+        yield app
 
 
 @pytest.fixture
@@ -158,6 +177,15 @@ def open_page(chromium: Browser) -> Iterator[Callable[[RunningApp], Page]]:
     for context in contexts:
         context.close()
     assert faults == []
+
+
+@pytest.fixture(scope="module")
+def embedded_dir() -> Path:
+    """Where `make setup` put the embedded model."""
+    folder = (ROOT / load_settings().data_dir).resolve()
+    if not list(folder.glob("models/*.gguf")):
+        pytest.skip("the embedded model is not assembled; run `make setup`")
+    return folder
 
 
 @pytest.fixture

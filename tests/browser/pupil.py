@@ -5,9 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 from playwright.sync_api import Locator, Page, expect
 
 from engines.base import Token
+from tests.serving import wait_until
 from tiers.base import Event
 from tiers.testing import ScriptedTier
 
@@ -87,6 +89,20 @@ def choose(page: Page, key: str, name: str) -> None:
     """Press a philosopher's card and wait for him."""
     page.locator(f'[data-persona="{key}"]').click()
     expect(page.locator("#heading h2")).to_contain_text(name)
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep what the page shows as `tests/artifacts/<name>.png`, to be looked at."""
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement?.blur()")
+    page.screenshot(path=ARTIFACTS / f"{name}.png", animations="disabled")
+    assert (ARTIFACTS / f"{name}.png").stat().st_size < 400_000
+
+
+def until_ready(app: RunningApp, within_s: float = 60) -> None:
+    """Wait until its model is there; the page opens before."""
+    wait_until(lambda: httpx.get(f"{app.url}/ready", timeout=5).status_code == 200, within_s)
 
 
 def settled(page: Page) -> None:

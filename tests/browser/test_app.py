@@ -18,22 +18,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore")]
 StartApp = Callable[..., RunningApp]
 
 
-def test_a_model_that_is_none_is_said_on_the_page(
-    start_app: StartApp, chromium: Browser, garbage_gguf: Path, tmp_path: Path
-) -> None:
-    """Neither the chosen model nor any source of the embedded one: the page lives on, and says so in French."""
-    app = start_app({"BAF_FREE_MODEL": str(garbage_gguf), "BAF_DEMO_BASE": str(tmp_path / "missing.gguf")})
-    page = chromium.new_page()
-    page.goto(app.url)
-    expect(page.locator("#status .error")).to_contain_text(FRENCH["nobody_answers"], timeout=60_000)
-    expect(page.locator("#status")).to_contain_text(FRENCH["model_corrupt"])
-    page.close()
-    assert httpx.get(f"{app.url}/health").status_code == 200
-    assert httpx.get(f"{app.url}/ready").json()["status"] == "failed"
-    assert re.search(rf"^Bergson and Friends: {app.url}$", app.said(), re.M)
-    assert " DEBUG " not in app.said()
-
-
 def test_a_broken_persona_file_leaves_a_page(start_app: StartApp, chromium: Browser, checkout: Path) -> None:
     path = checkout / "personas" / "kant.toml"
     path.write_text(path.read_text(encoding="utf-8").replace("tagline =", "tag_line ="), encoding="utf-8")

@@ -1,44 +1,41 @@
-"""The main job, end to end: `python app.py`, the embedded model that `make setup` assembles, a pupil in Chromium."""
+"""The main job, end to end: `python app.py`, the embedded model that `make setup` assembles, pupils in Chromium."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Page, expect
 
-from settings import load_settings
-from tests.browser.pupil import ARTIFACTS, ROOT, RunningApp, ask, bot, choose, settled
+from tests.browser.pupil import RunningApp, ask, bot, box, choose, picture, pupil, settled, until_ready
+from ui.texts import FRENCH
 
-pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.smoke]
-QUESTION = "Si je mens pour aider un ami, est-ce que c'est mal ?"
+pytestmark = [pytest.mark.browser, pytest.mark.model]
+StartApp = Callable[..., RunningApp]
+OpenPage = Callable[[RunningApp], Page]
+PUPILS = {"spinoza": "Spinoza", "bergson": "Bergson", "kant": "Kant"}
+QUESTIONS = {
+    "spinoza": "Pourquoi je m'énerve alors que je sais que ça ne sert à rien ?",
+    "bergson": "Pourquoi le temps passe plus vite quand je m'amuse ?",
+    "kant": "Si je mens pour aider un ami, est-ce que c'est mal ?",
+}
+# When the last answer grew, in milliseconds of the one clock of this machine.
+WATCH = """() => {
+  window.grew = [];
+  let length = 0;
+  new MutationObserver(() => {
+    const said = document.querySelectorAll("[data-testid=bot]");
+    const now = said.length > 1 ? said[said.length - 1].innerText.length : 0;
+    if (now > length) { length = now; window.grew.push(Date.now()); }
+  }).observe(document.getElementById("chat"), { subtree: true, childList: true, characterData: true });
+}"""
 
 
-@pytest.fixture
-def data_dir() -> Path:
-    """Where `make setup` put the embedded model."""
-    folder = (ROOT / load_settings().data_dir).resolve()
-    if not list(folder.glob("models/*.gguf")):
-        pytest.skip("the embedded model is not assembled; run `make setup`")
-    return folder
-
-
-def wait_until_ready(app: RunningApp, within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while httpx.get(f"{app.url}/ready", timeout=5).status_code != 200:
-        assert time.monotonic() < deadline, app.said()
-        time.sleep(0.2)
-
-
-def test_a_pupil_talks_with_kant(start_app: Callable[..., RunningApp], data_dir: Path, chromium: Browser) -> None:
+@pytest.mark.smoke
+def test_a_pupil_talks_with_kant(embedded_app: RunningApp, open_page: OpenPage) -> None:
     """Choose, ask, see words arrive, ask again; nothing the pupil wrote is in the log."""
-    app = start_app({"BAF_DATA_DIR": str(data_dir)})
-    wait_until_ready(app)
-    page = chromium.new_page(viewport={"width": 1280, "height": 860})
-    page.goto(app.url)
+    page = open_page(embedded_app)
     choose(page, "kant", "Kant")
-    ask(page, QUESTION)
+    ask(page, QUESTIONS["kant"])
     expect(bot(page)).to_have_count(2)
     settled(page)
     first = bot(page).nth(1).inner_text()
@@ -47,10 +44,50 @@ def test_a_pupil_talks_with_kant(start_app: Callable[..., RunningApp], data_dir:
     expect(bot(page)).to_have_count(3)
     settled(page)
     assert len(bot(page).nth(2).inner_text().split()) >= 5
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTIFACTS / "first-light.png")
-    page.close()
-    log = app.said()
+    picture(page, "first-light")
+    log = embedded_app.said()
     assert "mens pour aider" not in log
     assert "donner un exemple" not in log
     assert first[:30] not in log
+
+
+def test_three_answers_grow_side_by_side(embedded_app: RunningApp, open_page: OpenPage) -> None:
+    """Two tabs and a third ask at the same time; each philosopher answers his own pupil, none waits for another."""
+    tabs = {key: open_page(embedded_app) for key in PUPILS}
+    for key, page in tabs.items():
+        choose(page, key, PUPILS[key])
+        page.evaluate(WATCH)
+        box(page).fill(QUESTIONS[key])
+    for page in tabs.values():
+        page.locator("#box .submit-button").click()
+    for page in tabs.values():
+        expect(bot(page)).to_have_count(2)
+    picture(tabs["kant"], "together")
+    for key, page in tabs.items():
+        settled(page)
+        expect(page.locator("#notice .notice")).to_have_count(0)
+        expect(pupil(page)).to_have_text([QUESTIONS[key]])
+        assert len(bot(page).last.inner_text()) > 40
+    grew = [page.evaluate("window.grew") for page in tabs.values()]
+    assert min(map(len, grew)) >= 2
+    assert max(times[0] for times in grew) < min(times[-1] for times in grew)  # a moment in which all three grew
+
+
+def test_who_waits_is_told_the_place(start_app: StartApp, open_page: OpenPage, embedded_dir: Path) -> None:
+    """One answer at a time: the second pupil is next, the third behind; both are answered in their turn."""
+    app = start_app({"BAF_DATA_DIR": str(embedded_dir), "BAF_MAX_ACTIVE": "1"})
+    first, second, third = tabs = [open_page(app) for _ in range(3)]
+    until_ready(app)
+    ask(first, QUESTIONS["spinoza"])
+    expect(bot(first)).to_have_count(2)
+    ask(second, "Est-ce que je choisis vraiment ce que je veux ?")
+    expect(second.locator("#notice")).to_have_text(FRENCH["queued_next"])
+    ask(third, "La joie, ça rend plus fort ?")
+    expect(third.locator("#notice")).to_contain_text("tu es à la place 2 dans la file")
+    picture(second, "queue-next")
+    picture(third, "queue-behind")
+    expect(third.locator("#notice")).to_have_text(FRENCH["queued_next"])  # the second is being answered
+    for page in tabs:
+        expect(bot(page)).to_have_count(2)
+        settled(page)
+        expect(page.locator("#notice .notice")).to_have_count(0)

@@ -1,9 +1,9 @@
 """How the page looks, as pictures in tests/artifacts/: three widths, light and dark, before and during a talk."""
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from tests.browser.pupil import ARTIFACTS, Stage, ask, bot, choose, settled, words
+from tests.browser.pupil import Stage, ask, bot, choose, picture, settled, words
 from tiers.base import TierStatus
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore")]
@@ -46,14 +46,6 @@ FAINT = """() => {
   }
   return faint;
 }"""
-
-
-def picture(page: Page, name: str) -> None:
-    ARTIFACTS.mkdir(parents=True, exist_ok=True)
-    page.mouse.move(0, 0)
-    page.evaluate("document.activeElement?.blur()")
-    page.screenshot(path=ARTIFACTS / f"{name}.png", animations="disabled")
-    assert (ARTIFACTS / f"{name}.png").stat().st_size < 400_000
 
 
 @pytest.mark.parametrize("size", SIZES)

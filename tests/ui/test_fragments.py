@@ -70,8 +70,12 @@ def test_no_sentence_no_notice() -> None:
         (READY, [], ["ready"]),
         (TierStatus("preparing", "downloading", 0.5), ["downloading"], ["ready"]),
         (TierStatus("failed", "disk_full"), ["disk_full", "nobody_answers"], []),
-        (replace(READY, notices=("hub_unreachable", "using_embedded")), ["hub_unreachable"], ["using_embedded"]),
-        (replace(READY, notices=("source_corrupt", "using_embedded")), ["source_corrupt", "using_embedded"], []),
+        (replace(READY, notices=("hub_unreachable", "using_embedded")), ["hub_unreachable", "using_embedded"], []),
+        (
+            TierStatus("failed", "source_corrupt", notices=("model_missing", "using_embedded")),
+            ["model_missing", "source_corrupt", "nobody_answers"],
+            ["using_embedded"],
+        ),
         (TierStatus("preparing", "loading", notices=("retrieval",)), ["retrieval", "loading"], []),
     ],
 )
