@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 2
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup packages run test lint proofs bench-engine soak demo-model demo-adopt demo-answers gpu-env wheel space clean
+.PHONY: help setup packages run test lint proofs bench-engine soak demo-model demo-adopt demo-answers screenshots gpu-env wheel space clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -108,6 +108,9 @@ demo-adopt: ## make the last training runs the embedded model: adapter, summarie
 
 demo-answers: setup ## ask the embedded model 75 questions: models/demo/ANSWERS.md
 	@$(PYTHON) -m evaluation demo-answers --engine gguf:$(MODEL) --force --out models/demo/ANSWERS.md
+
+screenshots: setup ## take the README's pictures anew with the embedded model: docs/img (look at them)
+	@$(PYTHON) -m docs.screenshots
 
 gpu-env: setup ## the environment that quantises for a GPU (llm-compressor), 1.5 GB
 	@$(PYTHON) -m conversion gpu4-env --data-dir $(DATA_DIR)

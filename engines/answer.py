@@ -40,7 +40,7 @@ class Answer:
         plain = job.params.json_schema is None
         stops = (*job.params.stop, OPEN) if plain else ()
         self._text = AnswerText(stops, sentences=plain and job.params.end_at_sentence)
-        self._started = time.monotonic()
+        self._started = 0.0  # when the first token was drawn: the time to read the prompt says nothing of the speed
 
     def draw(self, row: int) -> None:
         """Sample the next token from a row of the last step, show what may be shown, and note what ends the answer.
@@ -49,6 +49,7 @@ class Answer:
             EngineTimeout: The deadline passed before there was anything to show.
             EngineError: `answer_empty`: the model ended its answer before there was.
         """
+        self._started = self._started or time.monotonic()
         token = self._model.sample(self._sampler, row, speak=self._text.is_blank)
         if self._model.is_control(token):
             self._end("stop", cut=False)

@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -124,16 +125,16 @@ def open_tuned(
         return open_model(known.kernels == "repacked"), known
     if kernels != "auto":
         model = open_model(kernels == "repacked")
-        costs, steady = measure(model, ratio)
+        costs, steady = _apart(model, ratio)
         tuning = Tuning("repacked" if kernels == "repacked" else "tiled", costs, "as set", steady)
     else:
         model = open_model(False)
-        tiled, steady = measure(model, ratio)
+        tiled, steady = _apart(model, ratio)
         repacked = None
         if fits_repacked:
             model.close()  # both at once would need the memory of both
             model = open_model(True)
-            repacked, also = measure(model, ratio)
+            repacked, also = _apart(model, ratio)
             steady &= also
         tuning = replace(choose(tiled, repacked), steady=steady)
         if fits_repacked and tuning.kernels == "tiled":
@@ -146,6 +147,15 @@ def open_tuned(
     else:
         logger.warning("the machine was busy while its kernels were timed; the next start times them again")
     return model, tuning
+
+
+def _apart(model: LlamaModel, ratio: float) -> tuple[StepCosts, bool]:
+    """Measure in a thread that ends: its OpenMP threads would else count beside the worker's for ever.
+
+    With more of them than processors they sleep at once instead of waiting for each other: half the speed, measured.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(measure, model, ratio).result()
 
 
 def processor() -> str:

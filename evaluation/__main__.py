@@ -67,11 +67,12 @@ def demo_answers(
     """Ask the starter questions and the examination, and write every answer down. Resumed when interrupted."""
     from evaluation import demo_answers as demo
     from evaluation.text_counts import unknown_words, words
+    from retrieval.embedders import default_embedder
     from retrieval.notes import NoteIndex
 
     must_be_new(out, force=force)
     asked_for = demo.load_questions(questions)[:limit]
-    index = NoteIndex.load(notes)
+    index = NoteIndex.load(notes, default_embedder(load_settings().data_dir))  # as the page finds them
     model = model_of(engine)
     identity = {
         "model": model,
