@@ -20,7 +20,7 @@ import llama_cpp
 from engines.answer import Answer
 from engines.base import ChatMessage, EngineEvent, EngineInfo, Finished, SamplingParams, Usage
 from engines.cells import CachedSequence
-from engines.gguf_file import check_chat_model
+from engines.gguf_file import GGUFInfo, check_chat_model
 from engines.grammar import to_gbnf
 from engines.host_memory import check_memory, estimate, granted_bytes
 from engines.llama_model import N_BATCH, LlamaModel, Sampler, granted_cpus
@@ -60,7 +60,7 @@ class _Slot:
     """
 
     job: Job
-    answer: Answer | None
+    answer: Answer | None = None
     prefix: Prefix | None = None
     sequence: CachedSequence | None = None
     n_cached: int = 0
@@ -164,24 +164,23 @@ class LlamaCppEngine:
         cache_dir: Path | None = None,
         kernels: str = "auto",
     ) -> None:
-        started = time.monotonic()
-        path = Path(path)
+        started, path = time.monotonic(), Path(path)
         header = check_chat_model(path)
         n_ctx = min(n_ctx, header.n_ctx_train or n_ctx)
         cells = max(n_cells, n_ctx + PREFIX_CELLS)
         threads = threads or granted_cpus()
         granted = granted_bytes()
         check_memory(estimate(header, n_cells=cells, n_rows=N_BATCH, repack=kernels == "repacked"), granted, path.name)
-        need = estimate(header, n_cells=cells, n_rows=N_BATCH, repack=True)
         key = model_key(path, library=llama_cpp.__version__, cache="f16", flash=True, swa_full=True)
+        n_chats = max_active + N_RESTING
 
         def open_model(repack: bool) -> LlamaModel:
-            n_seq = Residents.n_sequences(max_active + N_RESTING)
-            return LlamaModel(path, threads=threads, n_cells=cells, n_seq=n_seq, repack=repack)
+            sequences = Residents.n_sequences(n_chats)
+            return LlamaModel(path, threads=threads, n_cells=cells, n_seq=sequences, repack=repack)
 
         self._model, tuning = open_tuned(
             open_model,
-            fits_repacked=need.total <= granted,
+            fits_repacked=estimate(header, n_cells=cells, n_rows=N_BATCH, repack=True).total <= granted,
             cache=cache_dir / "kernels.json" if cache_dir else None,
             key=f"{key} {threads} threads",
             kernels=kernels,
@@ -190,15 +189,13 @@ class LlamaCppEngine:
         self._stats = EngineStats()
         self._residents = Residents(
             self._model,
-            n_chats=max_active + N_RESTING,
+            n_chats=n_chats,
             prefix_cells=cells - n_ctx,
             files=PrefixFiles(cache_dir / "prefixes", key) if cache_dir else None,
             park_bytes=min(PARK_BYTES, granted // 10),
         )
         self._format = PromptFormat(self._model)
-        agreement = template_agrees(header.chat_template, self._format)
-        if not agreement.agrees:
-            logger.warning("%s: its chat template and our layout differ: %s", path.name, agreement.reason)
+        self._warn_of(header)
         self._info = EngineInfo(path.stem, header.n_params, n_ctx)
         self._line = WaitingLine(queue_size, max_active)
         self._max_active = max_active
@@ -214,6 +211,11 @@ class LlamaCppEngine:
             "%s ready in %.2f s: %d threads, %d tokens a chat, %d in all, %d answers at once, pauses up to %.1f s",
             path.name, time.monotonic() - started, threads, n_ctx, cells, max_active, self.costs.stall_s,
         )  # fmt: skip
+
+    def _warn_of(self, header: GGUFInfo) -> None:
+        agreement = template_agrees(header.chat_template, self._format)
+        if not agreement.agrees:
+            logger.warning("%s: its chat template and our layout differ: %s", header.path.name, agreement.reason)
 
     @property
     def info(self) -> EngineInfo:
@@ -342,14 +344,14 @@ class LlamaCppEngine:
         """Give a job its slot; it reads its system prompt first where nobody has."""
         prompt, params = job.prompt, job.params
         shared = prompt.ids[: prompt.n_shared]
-        try:
-            answer = Answer(job, self._model, Sampler(params, _seed(params), self._model)) if params else None
-        except EngineError as error:
-            self._line.done(None)
-            job.send(error)
-            return
-        slot = _Slot(job, answer)
-        self._slots.append(slot)
+        slot = _Slot(job)
+        self._slots.append(slot)  # first: whatever fails from here on is told to its caller
+        if params:
+            try:
+                slot.answer = Answer(job, self._model, Sampler(params, _seed(params), self._model))
+            except EngineError as error:
+                self._end(slot, error)
+                return
         if shared and (prefix := self._residents.prefix(shared, pinned=params is None)):
             prefix.wanted += 1
             slot.prefix = prefix

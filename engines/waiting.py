@@ -82,8 +82,9 @@ class WaitingLine:
 
     @property
     def n_waiting(self) -> int:
-        """How many wait."""
-        return sum(map(len, self._waiting.values()))
+        """How many wait. From any thread."""
+        with self._changed:
+            return sum(map(len, self._waiting.values()))
 
     def submit(self, job: Job, *, bounded: bool = True) -> None:
         """Put a job in line.
