@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,8 @@ from rich.console import Console
 from benchmarks import load, shapes, table
 from benchmarks.machine import save
 from benchmarks.peers import CELLS, PORT, SERVERS, Server, Start, build_tools, running
-from errors import ChatError, EngineError
+from cli import run_commands
+from errors import EngineError
 
 RESULTS = Path("benchmarks/results")
 DEMO = "demo"
@@ -321,14 +321,7 @@ def bench(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; an error of ours becomes one line on stderr and exit status 1."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    app = typer.Typer(add_completion=False)
-    app.command()(bench)
-    try:
-        app(arguments)
-    except ChatError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise SystemExit(1) from None
+    run_commands(bench, level=logging.WARNING, arguments=arguments)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ import psutil
 import typer
 
 from benchmarks.texts import rows
-from errors import ChatError, EngineError
+from cli import run_commands
+from errors import EngineError
 
 PERSONA_TOKENS = (350, 750, 350)  # lengths of the system prompts; pupil i takes persona i mod 3
 QUESTION_TOKENS = (15, 40)
@@ -399,13 +400,7 @@ def talk(
 
 def main() -> None:
     """Run the command line; an error of ours becomes one line on stderr and exit status 1."""
-    app = typer.Typer(add_completion=False)
-    app.command()(talk)
-    try:
-        app()
-    except ChatError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise SystemExit(1) from None
+    run_commands(talk)
 
 
 if __name__ == "__main__":

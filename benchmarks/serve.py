@@ -5,7 +5,6 @@ The same way through the house as a pupil's question takes, less the page and th
 
 import asyncio
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -18,9 +17,9 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from benchmarks.load import persona_key, persona_texts, token_counter
+from cli import run_commands
 from engines.base import Engine
 from engines.llama_cpp import LlamaCppEngine
-from errors import ChatError
 from personas import PERSONAS
 from personas.loader import Persona, Sampling
 from service.health import routes
@@ -79,7 +78,6 @@ def serve(
     warm: Annotated[bool, typer.Option(help="Read the personas before the port opens.")] = True,
 ) -> None:
     """Serve a model with the benchmark's personas, until interrupted."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     started = time.monotonic()
     options: dict[str, Any] = {"threads": threads, "n_ctx": n_ctx, "queue_size": queue_size}
     options |= {k: v for k, v in {"cache_dir": cache_dir, "kernels": kernels}.items() if v is not None}
@@ -100,13 +98,7 @@ def serve(
 
 def main() -> None:
     """Run the command line; an error of ours becomes one line on stderr and exit status 1."""
-    app = typer.Typer(add_completion=False)
-    app.command()(serve)
-    try:
-        app()
-    except ChatError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise SystemExit(1) from None
+    run_commands(serve)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.texts import rows
-from errors import ChatError, ConversionError
+from cli import run_commands
+from errors import ConversionError
 
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "conversion" / "chat_template.jinja"  # system text first: a prompt begins with the one before it
@@ -327,13 +328,7 @@ def make(
 
 def main() -> None:
     """Run the command line; an error of ours becomes one line on stderr and exit status 1."""
-    app = typer.Typer(add_completion=False)
-    app.command()(make)
-    try:
-        app()
-    except ChatError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise SystemExit(1) from None
+    run_commands(make)
 
 
 if __name__ == "__main__":

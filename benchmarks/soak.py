@@ -32,7 +32,8 @@ from benchmarks import load
 from benchmarks.engine import find_model
 from benchmarks.machine import save
 from benchmarks.peers import SERVERS, Start, running
-from errors import ChatError, EngineError
+from cli import run_commands
+from errors import EngineError
 
 PORT = 8102
 QUEUE = 8  # of the server: small, so that bursts are refused
@@ -365,14 +366,7 @@ def soak(
 
 def main() -> None:
     """Run the command line; an error of ours becomes one line on stderr and exit status 1."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    app = typer.Typer(add_completion=False)
-    app.command()(soak)
-    try:
-        app()
-    except ChatError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise SystemExit(1) from None
+    run_commands(soak, level=logging.WARNING)
 
 
 if __name__ == "__main__":

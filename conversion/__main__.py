@@ -4,16 +4,16 @@ Data goes to stdout, talk to stderr. Heavy libraries are imported by the command
 """
 
 import logging
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cli import run_commands
 from conversion import commands_make, commands_publish
 from conversion.console import bar, say, told
-from errors import ChatError, ConversionError
+from errors import ConversionError
 from settings import load_settings
 
 HELP = "From a base and an adapter to a GGUF that llama.cpp runs."
@@ -181,15 +181,9 @@ commands_publish.register(app, lambda: load_settings().data_dir)
 
 def main() -> None:
     """Run the command line; an error of ours becomes one line on stderr and exit status 1."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    for talkative in ("httpx", "gguf"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
-    logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)  # it takes llama.cpp's infos for warnings
-    try:
-        app()
-    except ChatError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise SystemExit(1) from None
+    quiet = {"httpx": logging.WARNING, "gguf": logging.WARNING}
+    # llama-cpp-python takes llama.cpp's infos for warnings.
+    run_commands(app, quiet={**quiet, "llama-cpp-python": logging.ERROR})
 
 
 if __name__ == "__main__":

@@ -1,19 +1,18 @@
 """`python -m corpus`: the command line of this room. Knows settings; every decision is elsewhere."""
 
 import json
-import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from cli import run_commands
 from corpus.check import Report, check_all
 from corpus.dialogues import load_dialogues, load_exercises, load_notes
 from corpus.mix import is_held_out, mix, note_rows, prose_count, second_mix, write_rows
 from corpus.prose import draw_slices, read_french
-from errors import ChatError, CorpusError
+from errors import CorpusError
 from settings import load_settings
 
 app = typer.Typer(help="Check our texts and make training files of them.", no_args_is_help=True, add_completion=False)
@@ -98,12 +97,7 @@ def mix_notes(
 
 def main() -> None:
     """Run the command line; an error of ours becomes one line on stderr and exit status 1."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        app()
-    except ChatError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise SystemExit(1) from None
+    run_commands(app)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ class _Reader:
             starts = [self._string_start() for _ in range(count)]
             return _LongArray(self.data, kind, starts) if count > SHORT_ARRAY else [self._text(s) for s in starts]
         if kind == ARRAY:
-            return [self.array() for _ in range(min(count, len(self.data)))]
+            raise ValueError(f"an array of arrays at byte {self.at}, which llama.cpp does not know")
         form = SCALARS[kind]
         start = self.skip(count * struct.calcsize(form))
         if count > SHORT_ARRAY:
@@ -177,7 +177,7 @@ def inspect(path: Path) -> GGUFInfo:
                 return _describe(path, _Reader(data))
     except OSError as error:
         raise ModelUnfit(f"{path} cannot be read: {error.strerror}.", code="model_missing") from error
-    except (struct.error, ValueError, KeyError, OverflowError) as error:
+    except (struct.error, ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise ModelUnfit(f"The header of {path.name} is damaged ({error}); fetch the file again.") from error
 
 
@@ -219,11 +219,11 @@ def _cache_bytes(values: dict[str, Any], arch: str) -> int:
     layers, width = int(values.get(f"{arch}.block_count", 0)), int(values.get(f"{arch}.embedding_length", 0))
     heads = values.get(f"{arch}.attention.head_count", 0)
     kv_heads = values.get(f"{arch}.attention.head_count_kv", heads)
-    per_layer = [int(n) for n in kv_heads] if isinstance(kv_heads, list) else [int(kv_heads)] * layers
+    all_heads = sum(int(n) for n in kv_heads) if isinstance(kv_heads, list) else int(kv_heads) * layers
     one = int(heads[0]) if isinstance(heads, list) and heads else heads
     head = width // int(one) if isinstance(one, int) and one else 0
     key, value = (int(values.get(f"{arch}.attention.{name}_length", head)) for name in ("key", "value"))
-    return sum(per_layer) * (key + value) * 2
+    return all_heads * (key + value) * 2
 
 
 def _read_tensors(reader: _Reader, count: int) -> tuple[list[TensorInfo], list[int]]:

@@ -14,8 +14,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from cli import run_commands
 from engines.open import open_engine
-from errors import ChatError, EngineError
+from errors import EngineError
 from evaluation.result import as_json, environment, must_be_new, sha256_of, write_text
 from settings import load_settings
 
@@ -256,12 +257,7 @@ def dialogue_rules(
 
 def main() -> None:
     """Run the command line; an error of ours becomes one line on stderr and exit status 1."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        app()
-    except ChatError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise SystemExit(1) from None
+    run_commands(app, level=logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from errors import ChatError, RetrievalError
+from cli import run_commands
+from errors import RetrievalError
 from retrieval import calibration
 from retrieval.embedders import Embedder, default_embedder, open_embedder
 from retrieval.notes import NoteIndex, load_notes, write_vectors
@@ -277,13 +278,7 @@ def _show(result: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the command line; an error of ours becomes one line on stderr and exit status 1."""
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
-    try:
-        app()
-    except ChatError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise SystemExit(1) from None
+    run_commands(app, level=logging.ERROR, quiet={"bm25s": logging.WARNING})  # it sets itself to DEBUG
 
 
 if __name__ == "__main__":

@@ -4,9 +4,7 @@ Data goes to stdout, talk to stderr. The page may be open meanwhile: both write 
 """
 
 import json
-import logging
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
@@ -17,7 +15,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from errors import ChatError, SettingsError, TierError
+from cli import run_commands
+from errors import SettingsError, TierError
 from settings import load_settings
 from tiers.budget import Limits, day_of, start_of, utc_now
 from tiers.costs import COLUMNS, row_of, write_costs
@@ -200,12 +199,7 @@ def _say(result: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the command line; an error of ours becomes one line on stderr and exit status 1."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        app()
-    except ChatError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise SystemExit(1) from None
+    run_commands(app)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
 """`python -m training`: the command line of this room. Knows settings; every decision is elsewhere."""
 
 import json
-import logging
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from errors import ChatError
+from cli import run_commands
 from settings import load_settings
 from training.recipe import Recipe, load_recipe
 
@@ -64,12 +62,7 @@ def run(
 
 def main() -> None:
     """Run the command line; an error of ours becomes one line on stderr and exit status 1."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        app()
-    except ChatError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise SystemExit(1) from None
+    run_commands(app)
 
 
 if __name__ == "__main__":

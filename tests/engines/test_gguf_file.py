@@ -1,6 +1,7 @@
 """Headers: what a file is, and which files are no chat model."""
 
 import struct
+import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 
@@ -80,6 +81,41 @@ def test_announced_sizes_beyond_the_file_are_refused_at_once(tmp_path: Path) -> 
     path = tmp_path / "huge.gguf"
     key = struct.pack("<Q", 1) + b"k" + struct.pack("<IIQ", 9, 8, 2**60)  # an array of 2^60 strings
     path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key)
+    with pytest.raises(ModelUnfit, match="damaged"):
+        inspect(path)
+
+
+def _with_value(source: Path, key: bytes, form: str, value: object) -> bytes:
+    """The file with the number that follows `key` (and its type) replaced."""
+    data = bytearray(source.read_bytes())
+    struct.pack_into(form, data, data.index(key) + len(key) + 4, value)
+    return bytes(data)
+
+
+def test_layers_without_end_cost_no_memory(tiny_gguf: Path, tmp_path: Path) -> None:
+    path = tmp_path / "layers.gguf"
+    path.write_bytes(_with_value(tiny_gguf, b"llama.block_count", "<I", 2**32 - 1))
+    tracemalloc.start()
+    try:
+        assert inspect(path).cache_bytes_per_token > 2**32
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        pytest.param(4, struct.pack("<I", 0), id="no alignment"),
+        pytest.param(9, struct.pack("<IQI", 4, 1, 32), id="an array for a number"),
+        pytest.param(9, struct.pack("<IQ", 9, 1) * 5000, id="arrays in arrays"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(tmp_path: Path, kind: int, value: bytes) -> None:
+    key = b"general.alignment"
+    path = tmp_path / "odd.gguf"
+    entry = struct.pack("<Q", len(key)) + key + struct.pack("<I", kind) + value
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + entry)
     with pytest.raises(ModelUnfit, match="damaged"):
         inspect(path)
 
