@@ -9,6 +9,7 @@ import typer
 
 from errors import ChatError
 
+LLAMA_LOG = "llama-cpp-python"  # it takes llama.cpp's infos for warnings
 FORM = "%(levelname)s %(name)s: %(message)s"
 
 
@@ -31,7 +32,7 @@ def run_commands(
         SystemExit: With status 1 after an error of ours, which becomes one line on stderr; else as Typer ends.
     """
     logging.basicConfig(level=level, stream=sys.stderr, format=FORM)
-    for name, least in (quiet or {}).items():
+    for name, least in {LLAMA_LOG: logging.ERROR, **(quiet or {})}.items():
         logging.getLogger(name).setLevel(least)
     app = commands
     if not isinstance(app, typer.Typer):

@@ -33,7 +33,7 @@ FLAGS = ("-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_BUILD_TESTS=
          "-DLLAMA_BUILD_TOOLS=ON", "-DLLAMA_BUILD_SERVER=ON", "-DLLAMA_BUILD_APP=OFF", "-DLLAMA_OPENSSL=OFF",
          "-DLLAMA_USE_PREBUILT_UI=OFF")  # fmt: skip
 CELLS = 16_384  # tokens of context that all pupils share, in every server that can share
-LOAD_LIMIT_S = 300.0
+LOAD_LIMIT_S = 900.0  # a first start times its kernels and reads its personas: five minutes for a 7B on two cores
 DYING_S = 0.3  # a server that broke a connection may be about to end
 
 

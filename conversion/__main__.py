@@ -181,9 +181,7 @@ commands_publish.register(app, lambda: load_settings().data_dir)
 
 def main() -> None:
     """Run the command line; an error of ours becomes one line on stderr and exit status 1."""
-    quiet = {"httpx": logging.WARNING, "gguf": logging.WARNING}
-    # llama-cpp-python takes llama.cpp's infos for warnings.
-    run_commands(app, quiet={**quiet, "llama-cpp-python": logging.ERROR})
+    run_commands(app, quiet={"httpx": logging.WARNING, "gguf": logging.WARNING})
 
 
 if __name__ == "__main__":
