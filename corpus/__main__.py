@@ -1,17 +1,23 @@
 """`python -m corpus`: the command line of this room. Knows settings; every decision is elsewhere."""
 
 import json
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from cli import run_commands
 from corpus.check import Report, check_all
-from corpus.dialogues import load_dialogues, load_exercises, load_notes
-from corpus.mix import is_held_out, mix, note_rows, prose_count, second_mix, write_rows
+from corpus.dialogues import load_dialogues, load_exercises, load_notes, parse_exercise, read_objects
+from corpus.mix import exercise_messages, is_held_out, mix, note_rows, prose_count, second_mix, write_rows
 from corpus.prose import draw_slices, read_french
+from corpus.schemes.augment import augment_file
+from corpus.schemes.check import AUGMENTED, check_schemes
+from corpus.schemes.picture import draw
+from corpus.schemes.split import split_of
 from errors import CorpusError
 from settings import load_settings
 
@@ -26,17 +32,86 @@ EXERCISES = "schemes_levelA_base.jsonl"
 def check(
     data: Data = Path("data"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON on stdout.")] = False,
+    picture: Annotated[Path | None, typer.Option(help="Draw the scheme dataset on one page, a PNG.")] = None,
 ) -> None:
     """Check dialogues and exercises; each fault is named with file, line, key and reason. Exit status 1 if any."""
     report: Report = check_all(data)
+    schemes = check_schemes(data)
+    faults = list(dict.fromkeys([*report.faults, *schemes.faults]))
+    if picture:
+        rows = scheme_rows(data)
+        draw(schemes, rows, dict(split_of(rows)), picture)
     if as_json:
-        print(json.dumps({"counts": report.counts, "faults": report.faults}, ensure_ascii=False))
+        found = {"counts": report.counts, "schemes": schemes.as_json(), "faults": faults}
+        print(json.dumps(found, ensure_ascii=False))
     else:
-        for fault in report.faults:
+        for fault in faults:
             print(fault)
-        typer.echo(f"{len(report.faults)} faults; {report.counts}", err=True)
-    if report.faults:
+        show_tables(schemes.as_json())
+        typer.echo(f"{len(faults)} faults; {report.counts}", err=True)
+    if faults:
         raise SystemExit(1)
+
+
+def scheme_rows(data: Path) -> list[dict[str, Any]]:
+    """Return the lines of the base file, then those of the augmented file where there is one."""
+    paths = [path for name in (EXERCISES, AUGMENTED) if (path := data / name).exists()]
+    return [row for path in paths for _, row in read_objects(path)]
+
+
+def show_tables(found: dict[str, Any]) -> None:
+    """Print what the scheme dataset holds, by key and value."""
+    table = Table("key", "items", title="Scheme dataset")
+    for key, counts in {**found["tables"], "parts": found["splits"]}.items():
+        table.add_row(key, ", ".join(f"{value} {count}" for value, count in counts.items()))
+    table.add_row(
+        "near", f"highest {found['near_duplicates']['highest']} %, under {found['near_duplicates']['threshold']}"
+    )
+    table.add_row("longest", f"{found['sentence_words']['longest']} of {found['sentence_words']['most_allowed']} words")
+    talk.print(table)
+
+
+@app.command("augment")
+def augment_command(
+    data: Data = Path("data"),
+    out: Annotated[Path | None, typer.Option(help=f"File to write; default: DATA/{AUGMENTED}.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the contents' order and of the surfaces.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON on stdout.")] = False,
+) -> None:
+    """Make three more exercises of each base exercise: other contents, voices and forms, the logic kept or denied."""
+    target = out or data / AUGMENTED
+    rows = augment_file(data / EXERCISES, seed=seed)
+    if force:
+        target.unlink(missing_ok=True)
+    write_rows(rows, target)
+    counts = {key: dict(Counter(row[key] for row in rows)) for key in ("philosopher", "form", "register", "split")}
+    counts["transforms"] = dict(Counter(name for row in rows for name in row["transforms"]))
+    if as_json:
+        print(json.dumps({"out": str(target), "items": len(rows), "counts": counts}, ensure_ascii=False))
+    else:
+        typer.echo(f"{target}: {len(rows)} items; {counts}", err=True)
+
+
+@app.command("split")
+def split_command(
+    out: Annotated[Path, typer.Option(help="Folder for train.jsonl, validation.jsonl and test.jsonl.")],
+    data: Data = Path("data"),
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+) -> None:
+    """Write the scheme dataset as training files; no base item stands in two of them, nor what was made of it."""
+    rows = scheme_rows(data)
+    parts = split_of(rows)
+    made: dict[str, list[dict[str, Any]]] = {"train": [], "validation": [], "test": []}
+    for row in rows:
+        messages = exercise_messages(parse_exercise(row, row["id"]))
+        made[parts[row["id"]]].append({"messages": messages, "group": row.get("base", row["id"]), "kind": "exercise"})
+    for name, many in made.items():
+        path = out / f"{name}.jsonl"
+        if force:
+            path.unlink(missing_ok=True)
+        write_rows(many, path)
+    typer.echo(f"{out}: {', '.join(f'{name} {len(many)}' for name, many in made.items())}", err=True)
 
 
 @app.command("mix")
@@ -93,6 +168,50 @@ def mix_notes(
         out.unlink(missing_ok=True)
     write_rows(rows, out)
     typer.echo(f"{out}: {len(said_back)} talks on notes among {len(rows)} rows", err=True)
+
+
+State = Annotated[Path, typer.Option(help="Folder of the log and of everything made from it.")]
+DomainName = Annotated[str, typer.Option(help="Folder of corpus/domains.")]
+Wanted = Annotated[int, typer.Option(min=1, help="Cases in all.")]
+Seed = Annotated[int, typer.Option(help="Of the cells and of the targets.")]
+STATE = Path("data/case_instruction_server")
+
+
+@app.command()
+def serve(
+    domain: DomainName = "schemes",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8765,
+    state: State = STATE,
+    target: Wanted = 5000,
+    seed: Seed = 0,
+) -> None:
+    """Hand out balanced writing instructions to agents on this machine, check what comes back and keep it."""
+    import uvicorn
+
+    from corpus.server.domain import load_domain
+    from corpus.server.routes import build_app
+    from corpus.server.workshop import Workshop
+
+    workshop = Workshop(state, load_domain(domain), total=target, seed=seed)
+    talk.print(f"http://127.0.0.1:{port}: domain {domain}, {target} cases, kept in {state}")
+    try:
+        uvicorn.run(build_app(workshop), host="127.0.0.1", port=port, log_level="warning")
+    finally:
+        workshop.close()
+
+
+@app.command()
+def rebuild(domain: DomainName = "schemes", state: State = STATE, target: Wanted = 5000, seed: Seed = 0) -> None:
+    """Make every file of a stopped server again from its log."""
+    from corpus.server.domain import load_domain
+    from corpus.server.workshop import Workshop
+
+    if not (state / "log.jsonl").exists():
+        raise CorpusError(f"{state} has no log.jsonl; pass the server's --state.")
+    workshop = Workshop(state, load_domain(domain), total=target, seed=seed)
+    counts = workshop.summary()
+    workshop.close()
+    typer.echo(f"{state}: {counts['issued']} issued, {counts['accepted']} accepted", err=True)
 
 
 def main() -> None:

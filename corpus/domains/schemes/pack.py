@@ -1,0 +1,126 @@
+"""Targets of dialogues by a scheme, their rules, and the form of their texts. Knows the bank of contents."""
+
+import random
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from corpus.check import invites, sentences, words
+from corpus.logic import follows, letters_of
+from corpus.schemes.bank import Entry, load_bank
+from corpus.schemes.drafts import Draft, dialogue, refusal
+from corpus.schemes.surfaces import load_surfaces
+from corpus.server.quotas import Cell
+from corpus.server.targets import Finding, Target
+from corpus.server.texts import Fact
+from personas import get_persona, get_scheme
+
+MOST_SENTENCE_WORDS = 24
+_SPOKEN = re.compile(
+    r"\A\s*[ÉE]l[èe]ve\s*:\s*(?P<pupil>\S.*?)\s*\n\s*Philosophe\s*:\s*(?P<answer>\S.*?)\s*\Z", re.DOTALL
+)
+
+
+@cache
+def _bank() -> Mapping[str, list[Entry]]:
+    return load_bank()
+
+
+def _draft(entry: Entry, form: str) -> Draft:
+    own = load_surfaces().schemes[entry.scheme]
+    if form == "dialogue":
+        return dialogue(entry, own.dialogue[0], "")
+    return refusal(entry, own.refusal[0], own, "{que_c}", own.reasons[0], own.fallacies[0], "")
+
+
+def generate(cell: Cell, chance: random.Random) -> Target:
+    """Return a target: a content of the bank for this scheme and philosopher, and how the pupil speaks."""
+    scheme = get_scheme(cell["scheme"])
+    entry = chance.choice([one for one in _bank()[scheme.id] if one.philosopher == cell["philosopher"]])
+    draft = _draft(entry, cell["form"])
+    texts = {"P": draft.propositions[0], "Q": draft.propositions[1]}
+    target: Target = {
+        "philosopher": cell["philosopher"],
+        "scheme": {"id": scheme.id, "name": scheme.name, "pattern": scheme.form},
+        "form": cell["form"],
+        "notion": entry.notion,
+        "locus": entry.locus,
+        "pupil": {name: cell[name] for name in ("stance", "voice", "noise", "length")},
+    }
+    if draft.logic is not None:
+        texts = {letter: draft.logic[letter] for letter in "PQRS" if letter in draft.logic}
+        target["logic"] = {key: draft.logic[key] for key in ("premises", "conclusion", "valid")}
+    target["propositions"] = [{"letter": letter, "text": text} for letter, text in texts.items()]
+    if cell["form"] == "refusal":
+        target["fallacy"] = scheme.fallacy
+    target["conclusion"] = draft.conclusion
+    return target
+
+
+def rule_findings(target: Mapping[str, Any]) -> list[Finding]:
+    """Return every integrity rule that a target breaks: S01 to S06."""
+    found = []
+    scheme, logic = get_scheme(target["scheme"]["id"]), target.get("logic")
+    said = [one["letter"] for one in target["propositions"]]
+    if len(set(said)) != len(said):
+        found.append(Finding("S01", "$.propositions", "a letter stands twice; name each proposition once."))
+    if len({one["text"] for one in target["propositions"]}) != len(said):
+        found.append(Finding("S02", "$.propositions", "two propositions are the same text; write others."))
+    if logic is not None:
+        used = letters_of([*logic["premises"], logic["conclusion"]])
+        if set(used) != set(said):
+            found.append(Finding("S03", "$.logic", f"letters {used} are used, {''.join(said)} are said; say each."))
+        try:
+            if follows(logic["premises"], logic["conclusion"]) is not logic["valid"]:
+                found.append(Finding("S04", "$.logic.valid", "the truth table says otherwise; correct it."))
+        except ValueError as error:
+            found.append(Finding("S04", "$.logic", f"no formula: {error}."))
+        if logic["valid"] is (target["form"] == "refusal"):
+            found.append(Finding("S05", "$.logic.valid", "a refusal does not follow, a dialogue does."))
+    if (target["scheme"]["name"], target["scheme"]["pattern"]) != (scheme.name, scheme.form):
+        found.append(Finding("S06", "$.scheme", f"name and pattern are not those of {scheme.id}."))
+    return found
+
+
+def facts(target: Mapping[str, Any]) -> list[Fact]:
+    """Return the conclusion, whose words the answer must say."""
+    return [Fact("$.conclusion", "words", target["conclusion"])]
+
+
+def _parts(text: str) -> tuple[str, str] | None:
+    found = _SPOKEN.match(text)
+    return (found["pupil"], found["answer"]) if found else None
+
+
+def text_findings(target: Mapping[str, Any], text: str) -> list[Finding]:
+    """Return what is wrong with the form of an exchange; the target changes nothing of it."""
+    parts = _parts(text)
+    if parts is None:
+        return [Finding("form", "$", "write two lines: « Élève : … » and « Philosophe : … ».")]
+    pupil, answer = parts
+    found = []
+    if not invites(answer):
+        found.append(Finding("no_question", "$", "the answer ends on no question."))
+    longest = max(len(words(one)) for one in sentences(answer))
+    if longest > MOST_SENTENCE_WORDS:
+        found.append(Finding("long_sentence", "$", f"a sentence of {longest} words, at most {MOST_SENTENCE_WORDS}."))
+    if target["pupil"]["length"] == "short" and len(sentences(pupil)) > 2:
+        found.append(Finding("length", "$", "the pupil says more than a sentence or two."))
+    return found
+
+
+def messages(target: Mapping[str, Any], text: str) -> list[dict[str, str]]:
+    """Return the exchange as the page would have it, with the persona's short prompt.
+
+    Raises:
+        ValueError: The text has not two lines; `text_findings` refuses it before.
+    """
+    parts = _parts(text)
+    if parts is None:
+        raise ValueError("the text is no exchange")
+    return [
+        {"role": "system", "content": get_persona(target["philosopher"]).short_prompt},
+        {"role": "user", "content": parts[0]},
+        {"role": "assistant", "content": parts[1]},
+    ]

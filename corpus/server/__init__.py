@@ -1,0 +1,1 @@
+"""The data workshop: balanced writing instructions handed out, texts checked and kept. Trains nothing."""

@@ -1,0 +1,132 @@
+"""A domain pack, loaded: dimensions and quotas from YAML, a JSON Schema, a prompt, and the code of its folder."""
+
+import importlib
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from corpus.server.quotas import Cell, Place, Plan
+from corpus.server.targets import Finding, Target, empties, schema_findings, to_toon
+from corpus.server.texts import Fact
+from errors import CorpusError
+
+DOMAINS = Path(__file__).parents[1] / "domains"
+TRIES = 20  # targets drawn for a cell before the pack is called faulty
+
+
+class Pack(Protocol):
+    """The code of a domain's folder, `pack.py`."""
+
+    def generate(self, cell: Cell, chance: random.Random) -> Target:
+        """Return a target for a cell; the same chance gives the same target."""
+        ...
+
+    def rule_findings(self, target: Mapping[str, Any]) -> list[Finding]:
+        """Return every integrity rule that a target breaks."""
+        ...
+
+    def facts(self, target: Mapping[str, Any]) -> list[Fact]:
+        """Return what a text must say."""
+        ...
+
+    def text_findings(self, target: Mapping[str, Any], text: str) -> list[Finding]:
+        """Return what is wrong with the form of a text."""
+        ...
+
+    def messages(self, target: Mapping[str, Any], text: str) -> list[dict[str, str]]:
+        """Return the training example: system, user, assistant."""
+        ...
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What cases are about.
+
+    Attributes:
+        key: Name of its folder.
+        weights: The share of each level, by dimension.
+        forbidden: Pairs of levels that never meet.
+        schema: JSON Schema of its targets.
+        prompt: What the writer is told, with the slot `target`.
+        pack: Its code.
+    """
+
+    key: str
+    weights: Mapping[str, Mapping[str, float]]
+    forbidden: frozenset[frozenset[Place]]
+    schema: Mapping[str, Any]
+    prompt: str
+    pack: Pack
+
+    def plan(self, total: int, seeded: Mapping[str, Mapping[str, int]] | None = None) -> Plan:
+        """Return what is to be served."""
+        return Plan(self.weights, total, seeded or {}, self.forbidden)
+
+    def findings(self, target: Mapping[str, Any]) -> list[Finding]:
+        """Return everything wrong with a target: schema, emptiness, then the rules, which need both."""
+        found = [*schema_findings(target, self.schema), *empties(target)]
+        return found or self.pack.rule_findings(target)
+
+    def target(self, cell: Cell, chance: random.Random) -> Target:
+        """Return a valid target for a cell, that survives TOON.
+
+        Raises:
+            CorpusError: The pack makes none.
+        """
+        found: list[Finding] = []
+        for _ in range(TRIES):
+            target = self.pack.generate(cell, chance)
+            found = self.findings(target)
+            if not found:
+                to_toon(target)
+                return target
+        raise CorpusError(f"domain {self.key}: no target for {cell}: {found[0].path}: {found[0].message}")
+
+    def facts(self, target: Mapping[str, Any]) -> list[Fact]:
+        """Return what a text must say."""
+        return self.pack.facts(target)
+
+    def text_findings(self, target: Mapping[str, Any], text: str) -> list[Finding]:
+        """Return what is wrong with the form of a text."""
+        return self.pack.text_findings(target, text)
+
+    def messages(self, target: Mapping[str, Any], text: str) -> list[dict[str, str]]:
+        """Return the training example of an accepted text."""
+        return self.pack.messages(target, text)
+
+    def instruct(self, target: Mapping[str, Any]) -> str:
+        """Return the whole prompt for the writer."""
+        return self.prompt.replace("{target}", to_toon(target))
+
+
+def load_domain(key: str, folder: Path = DOMAINS) -> Domain:
+    """Read a pack.
+
+    Raises:
+        CorpusError: There is no such folder, or a file of it is wrong.
+    """
+    known = sorted(path.parent.name for path in folder.glob("*/domain.yaml"))
+    if key not in known:
+        raise CorpusError(f"No domain {key!r}. Known: {', '.join(known)}.")
+    home = folder / key
+    try:
+        told = yaml.safe_load((home / "domain.yaml").read_text(encoding="utf-8"))
+        schema = json.loads((home / "target.schema.json").read_text(encoding="utf-8"))
+        prompt = (home / "prompt.md").read_text(encoding="utf-8")
+        weights = {name: {str(k): float(v) for k, v in levels.items()} for name, levels in told["dimensions"].items()}
+        pairs = frozenset(
+            frozenset((str(name), str(level)) for name, level in pair.items()) for pair in told.get("forbidden", [])
+        )
+    except (OSError, yaml.YAMLError, json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CorpusError(f"domain {key}: {type(error).__name__}: {error}. See corpus/domains/schemes.") from None
+    for name, levels in told["dimensions"].items():  # YAML reads a bare on, no or 12 as something else than text
+        for level in levels:
+            if not isinstance(level, str):
+                raise CorpusError(f"domain {key}: dimension {name}: level {level!r} is no text; put it in quotes.")
+    pack: Any = importlib.import_module(f"corpus.domains.{key}.pack")
+    return Domain(key, weights, pairs, schema, prompt, pack)
