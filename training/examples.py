@@ -1,17 +1,15 @@
-"""From JSONL lines to token ids and labels. Knows chat templates; knows no model and no trainer.
+"""From rows to token ids and labels. Knows chat templates; knows no file, no model and no trainer.
 
 Loss is on what the assistant says alone: its words and the token that ends its turn. The trainer is handed ids and
 labels ready made, because it would cut, pad or mask rows by its own rules without saying so.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from errors import TrainingError
+from training.rows import Row
 
 IGNORED = -100  # the label that torch's cross entropy leaves out
 
@@ -38,63 +36,6 @@ class Example:
         return sum(label != IGNORED for label in self.labels)
 
 
-def sha256_of(path: Path) -> str:
-    """Return the hexadecimal hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_lines(path: Path, limit: int | None = None) -> list[tuple[str, dict[str, Any]]]:
-    """Return `(where, object)` of the first `limit` lines of a JSONL file.
-
-    Raises:
-        TrainingError: The file cannot be read or is empty, or a line is no JSON object of a known shape.
-    """
-    rows: list[tuple[str, dict[str, Any]]] = []
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if limit is not None and len(rows) == limit:
-                    break
-                where = f"{path.name}:{number}"
-                rows.append((where, _object(line, where)))
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrainingError(f"{path} cannot be read ({error}). Make it with `python -m corpus mix`.") from None
-    if not rows:
-        raise TrainingError(f"{path} holds no line; expected one JSON object a line.")
-    return rows
-
-
-def _object(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise TrainingError(f"{where}: no JSON ({error.msg}); expected one object a line.") from None
-    if not isinstance(row, dict) or not ({"messages", "text"} & row.keys()):
-        raise TrainingError(f'{where}: expected {{"messages": […]}} or {{"text": "…"}}.')
-    if "text" in row:
-        if not isinstance(row["text"], str) or not row["text"].strip():
-            raise TrainingError(f"{where}: text: expected a text that is not empty.")
-    else:
-        _check_messages(row["messages"], where)
-    return row
-
-
-def _check_messages(messages: Any, where: str) -> None:
-    if not isinstance(messages, list) or not messages:
-        raise TrainingError(f"{where}: messages: expected a list that is not empty.")
-    wanted: tuple[str, ...] = ("system", "user")
-    for number, message in enumerate(messages, 1):
-        role = message.get("role") if isinstance(message, dict) else None
-        if role not in wanted:
-            raise TrainingError(f"{where}: message {number} has role {role!r}; expected {' or '.join(wanted)}.")
-        if not isinstance(message.get("content"), str) or (role != "system" and not message["content"].strip()):
-            raise TrainingError(f"{where}: message {number}: content: expected a text that is not empty.")
-        wanted = ("assistant",) if role == "user" else ("user",)
-    if messages[-1]["role"] != "assistant":
-        raise TrainingError(f"{where}: the last message is the {messages[-1]['role']}'s; expected the assistant's.")
-
-
 def chat_segments(tokenizer: Any, messages: Sequence[Mapping[str, str]], where: str) -> list[tuple[str, bool]]:
     """Cut a rendered chat into `(text, trained)`, in order; a trained text is one turn of the assistant, EOS last.
 
@@ -119,45 +60,86 @@ def chat_segments(tokenizer: Any, messages: Sequence[Mapping[str, str]], where: 
     return segments
 
 
-def build_example(tokenizer: Any, row: Mapping[str, Any], where: str, max_length: int) -> Example:
-    """Turn one line into ids and labels.
+def _chat_ids(tokenizer: Any, segments: Sequence[tuple[str, bool]], where: str) -> tuple[list[int], list[int]]:
+    """Return ids and labels of a rendered chat, cut into tokens as one text: what the model meets in use.
 
-    The pieces are cut apart at control tokens, where no merge can cross, so that the joined ids are those of the
-    whole text.
+    Cut segment by segment, a SentencePiece vocabulary would put a space in front of each.
+    """
+    whole = "".join(text for text, _ in segments)
+    encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+    ends: list[tuple[int, bool]] = []
+    length = 0
+    for text, trained in segments:
+        length += len(text)
+        ends.append((length, trained))
+    ids: list[int] = list(encoded["input_ids"])
+    labels: list[int] = []
+    at = 0
+    for token, (begin, end) in zip(ids, encoded["offset_mapping"], strict=True):
+        while at < len(ends) - 1 and begin >= ends[at][0]:
+            if ends[at][1] and labels[-1] != tokenizer.eos_token_id:
+                raise TrainingError(f"{where}: the assistant's turn does not end with EOS as a token of its own.")
+            at += 1
+        if end > ends[at][0]:
+            raise TrainingError(f"{where}: one token holds the end of a question and the start of an answer.")
+        labels.append(token if ends[at][1] else IGNORED)
+    if not labels or labels[-1] != tokenizer.eos_token_id:
+        raise TrainingError(f"{where}: the assistant's turn does not end with EOS as a token of its own.")
+    return ids, labels
+
+
+def _text_ids(tokenizer: Any, text: str) -> tuple[list[int], list[int]]:
+    """Return ids and labels of a plain text: one BOS in front, whether or not the text was rendered with its own.
+
+    It is cut out of the middle of something: its end is no end, so no EOS is added.
+    """
+    bos = tokenizer.bos_token
+    if text.startswith(bos):
+        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    else:
+        ids = [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]]
+    return ids, [IGNORED, *ids[1:]]
+
+
+def build_example(tokenizer: Any, row: Row, max_length: int) -> Example:
+    """Turn one row into ids and labels.
 
     Raises:
         TrainingError: The row is too long, has not exactly one BOS, or its template does not fit.
     """
-    if "text" in row:
-        # Cut out of the middle of a book: its end is no end, so no EOS is learnt there.
-        segments = [(tokenizer.bos_token, False), (row["text"], True)]
+    where = row.where
+    if row.messages is None:
+        ids, labels = _text_ids(tokenizer, str(row.text))
     else:
-        segments = chat_segments(tokenizer, row["messages"], where)
-    ids: list[int] = []
-    labels: list[int] = []
-    for text, trained in segments:
-        piece = tokenizer(text, add_special_tokens=False)["input_ids"]
-        ids += piece
-        labels += piece if trained else [IGNORED] * len(piece)
+        if not tokenizer.chat_template:
+            raise TrainingError(f"{where}: a chat, but the base has no chat template; name one as chat_template.")
+        ids, labels = _chat_ids(tokenizer, chat_segments(tokenizer, row.messages, where), where)
     if ids.count(tokenizer.bos_token_id) != 1 or ids[0] != tokenizer.bos_token_id:
         raise TrainingError(f"{where}: {ids.count(tokenizer.bos_token_id)} BOS tokens; expected one, in front.")
     if len(ids) > max_length:
         raise TrainingError(
             f"{where}: {len(ids)} tokens, at most {max_length} are read; shorten it or raise max_length."
         )
-    return Example(tuple(ids), tuple(labels), str(row.get("kind", "text" if "text" in row else "chat")), where)
+    return Example(tuple(ids), tuple(labels), row.kind, where)
 
 
-def load_examples(path: Path, tokenizer: Any, max_length: int, limit: int | None = None) -> list[Example]:
-    """Read a JSONL file into examples, in its order.
+def build_examples(tokenizer: Any, rows: Sequence[Row], max_length: int) -> list[Example]:
+    """Turn rows into examples, in their order; see `build_example`.
 
     Args:
-        path: The file.
-        tokenizer: A Hugging Face tokenizer with a chat template, a BOS and an EOS token.
+        tokenizer: A fast Hugging Face tokenizer with a BOS and an EOS token.
+        rows: As `training.rows.read_rows` gives them.
         max_length: Longest example, in tokens.
-        limit: Only so many lines are read.
-
-    Raises:
-        TrainingError: The file or a line of it is wrong; the message names file, line and what was expected.
     """
-    return [build_example(tokenizer, row, where, max_length) for where, row in read_lines(path, limit)]
+    return [build_example(tokenizer, row, max_length) for row in rows]
+
+
+def spans(tokenizer: Any, example: Example) -> list[tuple[str, bool]]:
+    """Return an example as `(text, trained)`, neighbours of one kind joined: what a person looks at."""
+    found: list[tuple[list[int], bool]] = []
+    for token, label in zip(example.ids, example.labels, strict=True):
+        trained = label != IGNORED
+        if not found or found[-1][1] != trained:
+            found.append(([], trained))
+        found[-1][0].append(token)
+    return [(tokenizer.decode(ids, clean_up_tokenization_spaces=False), trained) for ids, trained in found]

@@ -76,9 +76,9 @@ def recipe(base: Path, tmp_path: Path) -> Recipe:
     train = rows + [dict[str, object](text=line, kind="prose") for line in LINES[:2]]
     return Recipe(
         name="tiny",
-        base_model=base,
-        train_file=write_jsonl(tmp_path / "train.jsonl", train),
-        eval_file=write_jsonl(tmp_path / "eval.jsonl", rows[:2]),
+        base_model=str(base),
+        train_file=(write_jsonl(tmp_path / "train.jsonl", train),),
+        eval_file=(write_jsonl(tmp_path / "eval.jsonl", rows[:2]),),
         output_dir=tmp_path / "out",
         per_device_batch_size=3,
         learning_rate=5e-3,

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from errors import TrainingError
 from training.recipe import Recipe
-from training.run import find_checkpoint, run
+from training.resume import find_checkpoint
+from training.run import run
 
 # PEFT 0.21 still reads a name that transformers 5 renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6:FutureWarning")
@@ -49,6 +50,18 @@ def test_a_run_leaves_adapter_summary_and_curve(recipe: Recipe) -> None:
     assert 0 < summary["trainable_share"] < 1
     assert summary["train"][-1]["loss"] < summary["train"][0]["loss"]
     assert (recipe.output_dir / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert summary["peak_memory"]["machine_bytes"] > 10**8
+    assert summary["base"]["name"] == "tiny-base"
+    assert summary["estimate"]["steps"] == summary["steps"]
+    assert summary["estimate"]["tokens"] == summary["tokens_seen"]
+    assert summary["estimate"]["trainable_share"] == pytest.approx(summary["trainable_share"], abs=1e-5)
+    card = (recipe.output_dir / "README.md").read_text(encoding="utf-8")
+    assert f"{summary['best_eval_loss']:.4f} nats" in card
+    assert "smoke" not in card
+    assert "| `lora.r` | 32 |" in card
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        saved, own = (folder / name for folder in (recipe.output_dir / "tokenizer", Path(recipe.base_model)))
+        assert saved.read_bytes() == own.read_bytes()
 
 
 def test_limits_are_recorded(recipe: Recipe) -> None:
@@ -56,9 +69,12 @@ def test_limits_are_recorded(recipe: Recipe) -> None:
     assert summary["smoke"] is True
     assert summary["limits"] == {"max_steps": 2, "train_limit": 4, "val_limit": 1}
     assert (summary["steps"], summary["data"]["train"]["examples"], summary["data"]["eval"]["examples"]) == (2, 4, 1)
+    assert "A smoke run, no model to use" in (recipe.output_dir / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_stopped_run_resumes_to_the_same_end(recipe: Recipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("eval_steps", [None, 2], ids=["in mid-epoch", "where an evaluation is due"])
+def test_a_stopped_run_resumes_to_the_same_end(recipe: Recipe, tmp_path: Path, eval_steps: int | None) -> None:
+    recipe = recipe.model_copy(update={"eval_steps": eval_steps})
     whole = run(recipe.model_copy(update={"output_dir": tmp_path / "whole"}))
 
     def interrupt(step: int) -> None:
@@ -89,7 +105,8 @@ def test_what_may_not_be_resumed(recipe: Recipe, tmp_path: Path) -> None:
         find_checkpoint(recipe, str(tmp_path))
     with pytest.raises(TrainingError, match="another one: learning_rate changed"):
         find_checkpoint(recipe.model_copy(update={"learning_rate": 1e-4}), "last")
-    recipe.train_file.write_text(recipe.train_file.read_text(encoding="utf-8") + '{"text": "a"}\n', encoding="utf-8")
+    with recipe.train_file[0].open("a", encoding="utf-8") as file:
+        file.write('{"text": "a"}\n')
     with pytest.raises(TrainingError, match="train_sha256 changed"):
         find_checkpoint(recipe, "last")
 
@@ -97,8 +114,8 @@ def test_what_may_not_be_resumed(recipe: Recipe, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"base_model": Path("nowhere")}, "no config.json"),
-        ({"lora": {"target_modules": ("no_proj",)}}, "does not fit tiny-base"),
+        ({"base_model": "nowhere"}, "no config.json"),
+        ({"lora": {"target_modules": ("no_proj",)}}, "does not fit its base: no layer is called no_proj"),
         ({"train_file": Path("nowhere")}, "cannot be read"),
     ],
 )
@@ -139,3 +156,24 @@ def test_the_command_line_says_what_is_wrong_in_one_line(recipe: Recipe, tmp_pat
     assert done.stdout == ""
     assert done.stderr.startswith("TrainingError: r.yaml: ")
     assert "Did you mean 'epochs'?" in done.stderr
+
+
+def test_early_stopping_ends_with_the_last_gain(recipe: Recipe) -> None:
+    """A rate that changes nothing gains nothing: the second evaluation is the last of five."""
+    still = {"learning_rate": 1e-12, "early_stopping": 1, "epochs": 5.0, "warmup": 0.0}
+    summary = run(recipe.model_copy(update=still)).summary
+    assert (summary["steps"], len(summary["eval"])) == (6, 2)
+
+
+def test_the_last_step_may_be_kept_and_a_tracker_follow(recipe: Recipe) -> None:
+    """A rate too high makes the second evaluation the worse one; `keep: last` keeps it all the same."""
+    worse = {"keep": "last", "learning_rate": 0.5, "trackers": ("tensorboard",)}
+    trained = run(recipe.model_copy(update=worse))
+    assert trained.summary["kept_step"] == 6
+    assert list(recipe.output_dir.glob("runs/*/events.out.tfevents*"))
+
+
+def test_a_tracker_that_is_not_there_is_named_before_the_run(recipe: Recipe) -> None:
+    with pytest.raises(TrainingError, match="pip install trackio"):
+        run(recipe.model_copy(update={"trackers": ("trackio",)}))
+    assert not recipe.output_dir.exists()

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 from engines.prompt import PromptFormat
 from settings import load_settings
 from training.examples import IGNORED, build_example
+from training.rows import to_row
 
 CHATS = [
     [
@@ -50,7 +51,7 @@ def differences(tokenizer: Any, chats: list[list[dict[str, str]]]) -> list[int]:
     layout = PromptFormat(HubVocabulary(tokenizer))
     found = []
     for number, chat in enumerate(chats):
-        example = build_example(tokenizer, {"messages": chat}, f"chat:{number}", 4096)
+        example = build_example(tokenizer, to_row({"messages": chat}, f"chat:{number}"), 4096)
         prompt = layout.render(chat[:-1]).ids  # type: ignore[arg-type]
         answer = example.ids[len(prompt) :]
         if example.ids[: len(prompt)] != prompt or IGNORED in example.labels[len(prompt) :] or not answer:
