@@ -18,7 +18,7 @@ from rich.table import Table
 
 from cli import run_commands
 from errors import RetrievalError
-from retrieval import calibration
+from retrieval import calibration, distill_commands
 from retrieval.embedders import Embedder, default_embedder, open_embedder
 from retrieval.notes import NoteIndex, load_notes, write_vectors
 from retrieval.passages import Filter
@@ -274,6 +274,17 @@ def _show(result: dict[str, Any]) -> None:
     Console().print(table)
     typer.echo(f"threshold: {result['threshold']}; tuned weights: {result['tuned_weights']}", err=True)
     typer.echo(f"times are those after the question's vector, which takes {result['query_vector_ms']} ms", err=True)
+
+
+distill_commands.register(
+    app,
+    distill_commands.Given(
+        data_dir=lambda: load_settings().data_dir,
+        corpora=lambda: load_settings().corpora_dir,
+        open=_embedder,
+        bar=_bar,
+    ),
+)
 
 
 def main() -> None:

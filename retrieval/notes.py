@@ -7,14 +7,14 @@ import hashlib
 import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from errors import RetrievalError
-from retrieval.embedders import Embedder, EmbedderId
+from retrieval.embedders import Embedder, EmbedderId, StaticEmbedder
 from retrieval.french import search_tokens
 from retrieval.memory_store import MemoryStore
 from retrieval.passages import Passage
@@ -30,6 +30,9 @@ MIN_SCORE = 1.5  # by words alone; below, nothing is near enough, unless the pup
 # which scores spread over 0 to 1 do not. Chosen on data/queries, split "tune"; 20 to 120 differ by a point.
 MEANING = 60.0
 MIN_HYBRID = 3.0  # at 4.0 three of 60 real questions of pupils got no note (data/eval/pupil_questions, half "tune")
+# The cosines of static vectors lie three times as far apart. Chosen on the same half: there, the best score of nine in
+# ten questions that a note answers is 7.9 or more; of those that none answers, the middle one is 5.8.
+MEANING_STATIC, MIN_STATIC = 20.0, 6.0
 VECTORS = "vectors.json"  # beside the notes: which embedder made the .npy files, and of which words
 
 
@@ -61,9 +64,9 @@ class Note:
     idea: str
     image: str
     question: str
-    title: str = ""
-    text: str = ""
-    schemes: tuple[str, ...] = ()
+    title: str
+    text: str
+    schemes: tuple[str, ...]
 
     @property
     def indexed_text(self) -> str:
@@ -83,13 +86,12 @@ class Note:
 
     def to_passage(self) -> Passage:
         """The note as a passage for a larger model: a paraphrase, never to be quoted."""
-        text = self.text or f"{self.idea} {self.image}"
         return Passage(
             self.id,
-            text,
+            self.text,
             self.author,
             self.work,
-            title=self.title or self.idea,
+            title=self.title,
             locus=self.locus,
             notions=self.notions,
             keywords=self.keywords,
@@ -102,8 +104,6 @@ def _note(line: Mapping[str, Any], where: str) -> Note:
     for field in fields(Note):
         value = line.get(field.name)
         wanted = list if field.name in {"notions", "keywords", "schemes"} else str
-        if value is None and field.default is not MISSING:
-            continue
         if not isinstance(value, wanted) or not value:
             raise RetrievalError(f"{where}: key {field.name!r} is missing or empty; write it.")
         values[field.name] = tuple(value) if wanted is list else value
@@ -208,6 +208,7 @@ class NoteIndex:
             key: Lexical.build(search_tokens(note.indexed_text) for note in of_one) for key, of_one in notes.items()
         }
         self._embedder = embedder if vectors is not None else None
+        self._static = isinstance(self._embedder, StaticEmbedder)
         self._vectors = dict(vectors or {})
         self._means = {key: rows.mean(axis=0) for key, rows in self._vectors.items()}
 
@@ -226,6 +227,9 @@ class NoteIndex:
         notes = {path.stem: load_notes(path) for path in paths}
         if embedder is None:
             return cls(notes)
+        if isinstance(embedder, StaticEmbedder):  # half a second for all notes: nothing needs to lie beside them
+            made = {key: embedder.passages([note.embedded_text for note in of_one]) for key, of_one in notes.items()}
+            return cls(notes, made, embedder)
         try:
             return cls(notes, read_vectors(folder, embedder.id, notes), embedder)
         except RetrievalError as error:
@@ -246,7 +250,9 @@ class NoteIndex:
     @property
     def threshold(self) -> float:
         """The score below which nothing is near enough."""
-        return MIN_HYBRID if self.by_meaning else MIN_SCORE
+        if not self.by_meaning:
+            return MIN_SCORE
+        return MIN_STATIC if self._static else MIN_HYBRID
 
     def scores(self, philosopher: str, message: str, context: str | None = None) -> np.ndarray:
         """Return (n_notes,) float scores, higher is nearer; 0 is as near as any note."""
@@ -267,7 +273,8 @@ class NoteIndex:
         if self._embedder is None:
             return 0.0
         vector = self._embedder.query(text)
-        found: np.ndarray = MEANING * (self._vectors[philosopher] @ vector - self._means[philosopher] @ vector)
+        scale = MEANING_STATIC if self._static else MEANING
+        found: np.ndarray = scale * (self._vectors[philosopher] @ vector - self._means[philosopher] @ vector)
         return found
 
     def nearest(

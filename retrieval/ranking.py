@@ -13,6 +13,9 @@ from errors import RetrievalError
 K1, B = 1.2, 0.75  # BM25, as measured on PIAF; other values move less than half a point
 POOL = 100  # candidates that each of the two legs brings
 DENSE_WEIGHT = 0.6  # of the vectors in the mix; `python -m retrieval eval --set piaf` tunes it by split halves
+STATIC_WEIGHT = (
+    0.3  # of static vectors: PIAF wants .2, the questions of pupils .6; `python -m benchmarks.static_embeddings`
+)
 SAME_TEXT = 90.0  # rapidfuzz ratio, of 100, from which two passages say the same words
 COMPARED_CHARS = 600  # of each: two passages that begin with the same 100 words are one
 COARSE_FROM = 50_000  # vectors; up to there, comparing them all takes less than 5 ms

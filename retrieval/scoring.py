@@ -22,7 +22,7 @@ from retrieval.embedders import Embedder
 from retrieval.memory_store import MemoryStore
 from retrieval.notes import load_notes
 from retrieval.passages import EVERYTHING, Filter, Passage, query_tokens
-from retrieval.ranking import DENSE_WEIGHT, Candidates, mix
+from retrieval.ranking import Candidates, mix
 from retrieval.store import Found, Mode, Searcher
 
 DEPTH = 10  # ranks that are looked at
@@ -248,7 +248,7 @@ def evaluate(
         "passages": len(chosen.passages),
         "questions": len(asked),
         "unanswered": len(chosen.questions) - len(asked),
-        "weight": DENSE_WEIGHT,
+        "weight": searcher.weight,
         "tuned_weights": weights,
         "query_vector_ms": _percentiles(embedding),
         "rows": [_row(name, rows, values["words"], clusters, times.get(name, {})) for name, rows in values.items()],

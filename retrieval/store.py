@@ -13,10 +13,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from errors import RetrievalError
-from retrieval.embedders import Embedder, EmbedderId
+from retrieval.embedders import Embedder, EmbedderId, StaticEmbedder
 from retrieval.french import search_tokens
 from retrieval.passages import EVERYTHING, Filter, Passage, query_tokens
-from retrieval.ranking import DENSE_WEIGHT, POOL, Candidates, collapse, coverage, mix
+from retrieval.ranking import DENSE_WEIGHT, POOL, STATIC_WEIGHT, Candidates, collapse, coverage, mix
 
 FORMAT = 1  # of an index; raised when an older program could misread it
 Mode = Literal["hybrid", "lexical", "dense"]
@@ -184,7 +184,7 @@ class Searcher:
         store: Finished index.
         embedder: The one that made its vectors; None searches by words alone.
         reranker: Looks again at the first `reranked` hits.
-        weight: Of the vectors in the mix.
+        weight: Of the vectors in the mix; None for what suits the embedder.
         reranked: How many hits the reranker sees; it costs their number times its time for one.
 
     Raises:
@@ -197,7 +197,7 @@ class Searcher:
         embedder: Embedder | None = None,
         *,
         reranker: Reranker | None = None,
-        weight: float = DENSE_WEIGHT,
+        weight: float | None = None,
         reranked: int = 10,
     ) -> None:
         made_by = store.about.embedder
@@ -208,7 +208,9 @@ class Searcher:
             )
         self.store = store
         self.embedder = embedder if made_by else None
-        self._reranker, self._weight, self._reranked = reranker, weight, reranked
+        suits = STATIC_WEIGHT if isinstance(embedder, StaticEmbedder) else DENSE_WEIGHT
+        self.weight = suits if weight is None else weight
+        self._reranker, self._reranked = reranker, reranked
 
     def search(self, question: str, k: int = 10, *, where: Filter = EVERYTHING, mode: Mode = "hybrid") -> Found:
         """Return the `k` passages that answer best, near-copies left out.
@@ -237,7 +239,7 @@ class Searcher:
         self, question: str, stems: list[str], vector: np.ndarray | None, k: int, where: Filter, mode: Mode
     ) -> tuple[Hit, ...]:
         found = self.store.candidates(stems if mode != "dense" else None, vector, where=where)
-        scores = mix(found, self._weight)
+        scores = mix(found, self.weight)
         order = np.argsort(-scores, kind="stable")[: 2 * max(k, self._reranked if self._reranker else 0)]
         passages = self.store.fetch(found.rows[order].tolist())
         kept = collapse([passage.text for passage in passages], max(k, self._reranked if self._reranker else 0))

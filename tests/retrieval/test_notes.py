@@ -69,7 +69,10 @@ def test_an_unknown_philosopher_has_no_note(index: NoteIndex) -> None:
 
 
 def note(name: str, keywords: str, idea: str = "Une idée.") -> Note:
-    return Note(name, "Kant", "CRP", "B 1", ("raison",), tuple(keywords.split()), idea, "Une image.", "Quoi ?")
+    words = tuple(keywords.split())
+    return Note(
+        name, "Kant", "CRP", "B 1", ("raison",), words, idea, "Une image.", "Quoi ?", "Un titre", "Un texte.", ("s",)
+    )
 
 
 @pytest.mark.parametrize("message", ["Qu'est-ce que le temps ?", "c'est quoi le devoir", "La justice ?"])
