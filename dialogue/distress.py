@@ -2,8 +2,8 @@
 
 Each rule is a pattern on text that `dialogue.french.plain` has spelled out: lower case, no accents. A gap (`_W`)
 takes words only, so a rule never crosses a sign of punctuation unless it says so. Where the pattern does not itself
-say who suffers, the rule asks for a first person in the same sentence. Rules miss paraphrase: docs/safety.md says how
-often, and that they do.
+say who suffers, the rule asks for a first person in the same sentence. Rules miss paraphrase, more than half of it:
+`dialogue.alarm` looks after them, and docs/safety.md says what both miss.
 """
 
 import re

@@ -107,6 +107,17 @@ def stems(text: str) -> frozenset[str]:
     return frozenset(_stemmer().stemWords(words))
 
 
+def likeness(first: str, second: str) -> float:
+    """Return how many content words two texts have in common, from 0 (none) to 1 (all): Ochiai's coefficient.
+
+    >>> likeness("La liberté a une cause.", "Une cause de liberté"), likeness("Le devoir", "")
+    (1.0, 0.0)
+    """
+    one, other = stems(first), stems(second)
+    both = len(one) * len(other)
+    return len(one & other) / both**0.5 if both else float(not one and not other)
+
+
 def count_negations(text: str) -> int:
     """Return how often a sentence is negated; « ne … pas », « ne … aucun » count once, « Non, » in front does not.
 

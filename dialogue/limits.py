@@ -35,11 +35,14 @@ class Limit:
         kind: What was asked for.
         reply: The whole answer, where it is fixed: no model is called. None otherwise.
         guidance: One line for the model, in French, where it answers. "" where the reply is fixed.
+        spoken: What is said in place of an answer where the model is too small to follow `guidance`; None where its
+            ordinary answer does as well.
     """
 
     kind: LimitKind
     reply: str | None
     guidance: str
+    spoken: str | None = None
 
 
 _SIDE = 800  # characters: an order stands at the beginning of a long message or at its end
@@ -195,6 +198,44 @@ _LADDER = (
     "donne-lui un début de plan en trois mots-clés, et demande-lui une phrase pour le premier",
 )
 
+_LADDER_SPOKEN = (
+    (
+        "Je n'écris pas ton devoir : il doit être le tien. Mais cherchons-le ensemble. Quel mot du sujet te semble "
+        "le plus difficile, et comment le définirais-tu ?"
+    ),
+    (
+        "Je n'écris pas à ta place, mais voici un pas de plus : un sujet cache toujours une tension. Qu'est-ce qui, "
+        "dans le tien, te fait dire oui, et qu'est-ce qui te fait dire non ?"
+    ),
+    (
+        "Toujours pas de devoir tout fait, mais choisissons une voie. Écris en une ligne la thèse que tu croirais "
+        "d'abord, puis en une ligne celle de quelqu'un qui te contredit : laquelle défendrais-tu ?"
+    ),
+    (
+        "Voici une charpente, les phrases sont à toi : ce qu'on croit d'abord, ce qui le met en doute, ce qu'on peut "
+        "soutenir après ce doute. Quelle serait ta première phrase ?"
+    ),
+)
+
+_SPOKEN: dict[LimitKind, str] = {
+    "insult": (
+        "Tu es en colère, et je ne t'en fais pas reproche. Une colère a toujours quelque chose à dire : qu'est-ce qui "
+        "te paraît faux ou injuste dans ce que nous cherchions ?"
+    ),
+    "reveal_prompt": (
+        "Je suis ici pour penser avec toi, et mes consignes ne disent rien de plus. Revenons à ce qui compte : quelle "
+        "question veux-tu examiner ?"
+    ),
+    "ignore_instructions": "Je reste {name}, c'est ainsi que je peux t'être utile. Quelle question veux-tu examiner ?",
+    "other_role": (
+        "Je ne sais jouer que {name}, et ce rôle me suffit. Et toi, qu'attendais-tu de cet autre personnage que nous "
+        "ne puissions chercher ensemble ?"
+    ),
+    "jailbreak_game": "Je décline ce jeu et je reste {name}. Proposons-en un autre : quelle idée voudrais-tu mettre à "
+    "l'épreuve ?",
+    "encoding": "Je ne lis que des phrases ordinaires. Peux-tu me dire ta question avec tes mots à toi ?",
+}
+
 _GUIDANCE: dict[LimitKind, str] = {
     "insult": (
         "L'élève est en colère ou te provoque. Reste calme et digne, sans leçon ni excuse, et "
@@ -286,5 +327,7 @@ def limit_for(text: str, persona: Persona, earlier: Sequence[str] = ()) -> Limit
                 "L'élève veut que tu écrives son devoir. Ne rédige rien à sa place ; dis-le en une phrase, "
                 f"puis {_LADDER[step]}."
             ),
+            _LADDER_SPOKEN[step],
         )
-    return Limit(kind, None, _GUIDANCE[kind].format(name=name))
+    spoken = _SPOKEN.get(kind)
+    return Limit(kind, None, _GUIDANCE[kind].format(name=name), spoken.format(name=name) if spoken else None)

@@ -1,8 +1,9 @@
 """Two tiers of crisis: a pupil in distress gets a fixed card, a question about death gets an answer. Knows no model.
 
 `assess` reads what a pupil wrote (and a condensation), `assess_answer` what a model wrote. The rules stand in
-`dialogue.distress`; the numbers in data/safety/crisis_numbers.toml, read once when this module is imported, so that a
-broken file stops the start and never a pupil in need.
+`dialogue.distress`, the linear model that finds what no rule foresaw in `dialogue.alarm`; the numbers in
+data/safety/crisis_numbers.toml, read once when this module is imported, so that a broken file stops the start and never
+a pupil in need.
 """
 
 import re
@@ -13,6 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
+from dialogue.alarm import ANY_DANGER, sounds
 from dialogue.distress import EXERCISE, FICTION, FIRST_PERSON, IDIOMS, RULES, TOPIC, Kind
 from dialogue.french import plain
 from errors import SettingsError
@@ -23,7 +25,7 @@ _WINDOW, _OVERLAP = 400, 160  # characters; the longest thing a rule looks for i
 
 _NEEDED = frozenset(word for rule in RULES for word in rule.needs)
 
-_QUOTED = re.compile(r"«[^»]*»|“[^”]*”|\"[^\"]*\"")
+_QUOTES = (("«", "»"), ("“", "”"), ('"', '"'))
 # Around a quotation, what makes its words the pupil's own.
 _OWN_WORDS = re.compile(
     r"\b(?:moi aussi|c'est moi|comme moi|pareil|je me (?:dis|repete|sens)|je (?:ressens|pense|suis"
@@ -38,7 +40,7 @@ class Distress:
     Attributes:
         level: "personal" stops the turn, "topic" is a question like another, "none" is neither.
         kind: What the pupil seems to suffer, where the level is personal.
-        rule: Name of the rule, for counts and tests; it quotes nobody.
+        rule: Name of the rule, or "model", for counts and tests; it quotes nobody.
     """
 
     level: Level
@@ -54,13 +56,24 @@ class Distress:
 NOTHING = Distress("none")
 
 
-def _sentences(text: str) -> list[str]:
-    """Spell out, cut, and drop quotations that are not the pupil's own words."""
-    bare = _QUOTED.sub(" ", text)
+def _unquoted(text: str) -> str:
+    """Drop quotations; what follows the last closing sign is not looked at, or a page of « would take long."""
+    for opening, closing in _QUOTES:
+        end = text.rfind(closing) + 1
+        text = re.sub(f"{opening}[^{closing}]*{closing}", " ", text[:end]) + text[end:]
+    return text
+
+
+def _said(text: str, bare: str) -> str:
+    """Spell out, without quotations that are not the pupil's own words."""
     spelled = plain(bare)
     if bare != text and (_OWN_WORDS.search(spelled) or not spelled.strip(" .!?…:,;")):
-        spelled = plain(re.sub(r"[«»“”\"]", " ", text))
-    parts = [part for part in re.split(r"(?<=[.!?…])\s+|\n+", IDIOMS.sub(" ", spelled)) if part]
+        return plain(re.sub(r"[«»“”\"]", " ", text))
+    return spelled
+
+
+def _sentences(said: str) -> list[str]:
+    parts = [part for part in re.split(r"(?<=[.!?…])\s+|\n+", IDIOMS.sub(" ", said)) if part]
     return [window for part in parts for window in _windows(part)]
 
 
@@ -82,7 +95,9 @@ def assess(text: str) -> Distress:
     >>> assess("Ce devoir me tue, je suis mort de rire").level
     'topic'
     """
-    sentences = _sentences(text)
+    bare = _unquoted(text)
+    said = _said(text, bare)
+    sentences = _sentences(said)
     whole = " ".join(sentences)
     held = [word for word in _NEEDED if word in whole]
     for sentence in sentences:
@@ -94,7 +109,11 @@ def assess(text: str) -> Distress:
         for rule in tried:
             if (first or not rule.first_person) and rule.pattern.search(sentence):
                 return Distress("personal", rule.kind, rule.name)
-    if _QUOTED.search(text):  # a theme may stand in the quotation alone
+    windows = _windows(said)
+    for window in windows:  # of a page only what holds a word of danger: the rest would cost much and find nothing
+        if (len(windows) == 1 or ANY_DANGER.search(window)) and (kind := sounds(window)):
+            return Distress("personal", kind, "model")
+    if bare != text:  # a theme may stand in the quotation alone
         whole = IDIOMS.sub(" ", plain(text))
     return Distress("topic") if TOPIC.search(whole) else NOTHING
 
@@ -120,7 +139,7 @@ def assess_answer(text: str) -> Distress:
     >>> assess_answer("Tu devrais te faire du mal.").stops, assess_answer("Mourir n'est rien, dit Épicure.").stops
     (True, False)
     """
-    found = _TOLD.search(plain(_QUOTED.sub(" ", text)))
+    found = _TOLD.search(plain(_unquoted(text)))
     return Distress("personal", "self_harm", "answer_urges_harm") if found else NOTHING
 
 

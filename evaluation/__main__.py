@@ -226,33 +226,46 @@ def _spoken(result: dict[str, Any]) -> str:
 
 @app.command("dialogue-rules")
 def dialogue_rules(
-    half: Annotated[str, typer.Option(help="tune, to work on; judge, to report: it prints counts alone.")] = "tune",
-    data: Annotated[Path, typer.Option(help="Folder of labelled sentences.")] = Path("data/eval"),
+    half: Annotated[str, typer.Option(help="tune, to work on; judge2, to report: it prints counts alone.")] = "tune",
+    data: Annotated[Path, typer.Option(help="Folder with eval/ and dialogue_rules/.")] = Path("data"),
     dialogues: Annotated[Path, typer.Option(help="Folder of dialogues.")] = Path("data/dialogues"),
     fit: Annotated[
-        bool, typer.Option("--fit", help="First fit the stance weights on the half tune, and write them.")
+        bool, typer.Option("--fit", help="Only fit the weights of stance and alarm, and write them; then measure.")
     ] = False,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Say as well how models do on so many parts that they did not learn from.")
+    ] = None,
     out: Out = None,
     force: Force = False,
     as_data: Json = False,
 ) -> None:
     """Stances, crises, attacks, personal data: macro-F1, recall and false alarms on labelled sentences."""
-    from dialogue.stance import WEIGHTS_FILE, features
-    from evaluation import dialogue_rules as rules
-    from evaluation.stance_fit import fit as fit_weights
-    from evaluation.stance_fit import write_weights
-
     must_be_new(out, force=force)
-    if half not in {"tune", "judge"}:
-        raise EngineError(f"--half {half!r}: expected tune or judge.")
-    weights = None
+    if half not in ("tune", "judge2"):
+        raise EngineError(f"--half {half!r}: expected tune or judge2.")
     if fit:
-        seen = rules.load_rows(data / "stance.jsonl", "tune")
-        weights = fit_weights([(features(row["text"], row["previous"]), row["stance"]) for row in seen])
-        write_weights(weights, WEIGHTS_FILE)
-    measured = rules.measure(data, half, dialogues, weights)
+        from evaluation.rules_fit import fit_both
+
+        with talk.status("Fitting the stance and the alarm…"):
+            made = fit_both(data, dialogues)
+        typer.echo(f"Wrote {', '.join(path.name for path in made)}.", err=True)  # read by the next start
+        return
+    from evaluation import dialogue_rules as rules
+
+    corpora = load_settings().corpora_dir
+    questions = corpora / "questions" / "sujets.txt" if corpora else None
+    exam = questions.read_text(encoding="utf-8").splitlines() if questions and questions.is_file() else []
+    with talk.status("Measuring…"):
+        measured = rules.measure(data, "judge2" if half == "judge2" else "tune", dialogues, exam)
     result = {**measured, "environment": environment(sys.argv[1:])}
-    deliver(result, out, as_data, rules.spoken(measured))
+    summary = rules.spoken(measured)
+    if folds is not None:
+        from evaluation.rules_fit import across_folds
+
+        with talk.status("Fitting on all parts but one…"):
+            result["folds"] = across_folds(data, dialogues, folds)
+        summary += f"\non parts that were not learned from: {result['folds']}"
+    deliver(result, out, as_data, summary)
 
 
 def main() -> None:

@@ -1,70 +1,41 @@
 """How well the dialogue's rules do on sentences that people labelled: stances, crises, attacks, personal data.
 
-Knows the files of data/eval and the pure functions of dialogue. Prints counts alone: what stands in the half "judge" is
-never shown, so that nobody tunes on it.
+Knows the pure functions of dialogue. Prints counts alone: what stands in a judging file is never shown, so that nobody
+tunes on it.
 """
 
-import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from time import thread_time
-from typing import Any
+from typing import Any, Literal
 
 from dialogue.limits import find_limit
 from dialogue.redact import find_pii
 from dialogue.safety import assess
-from dialogue.stance import STANCES, WEIGHTS, Stance, features, scores
-from errors import EngineError
-from evaluation.stance_fit import Weights
+from dialogue.stance import STANCES, detect
+from evaluation.labelled import Row, exchanges, judging, load_rows, macro_f1, tuning
 
-Row = dict[str, Any]
+Half = Literal["tune", "judge2"]
 
 
-def load_rows(path: Path, half: str | None = None) -> list[Row]:
-    """Read labelled sentences, of one half where they are halved.
+def interval(hits: int, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share, after Wilson (1927).
 
-    Raises:
-        EngineError: The file cannot be read, a line is no JSON object, or nothing is left.
+    >>> interval(32, 40)
+    (0.652, 0.895)
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.strip()]
-    except (OSError, json.JSONDecodeError) as error:
-        raise EngineError(f"{path} cannot be read: {error}.") from None
-    kept = [row for row in rows if half is None or row.get("half", half) == half]
-    if not kept:
-        raise EngineError(f"{path.name} has no line in the half {half!r}; expected tune or judge.")
-    return kept
+    if not n:
+        return 0.0, 1.0
+    z = 1.96
+    middle, spread = hits / n + z * z / (2 * n), z * math.sqrt(hits / n * (1 - hits / n) / n + (z / (2 * n)) ** 2)
+    return round((middle - spread) / (1 + z * z / n), 3), round((middle + spread) / (1 + z * z / n), 3)
 
 
-def macro_f1(pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> tuple[float, dict[str, float]]:
-    """Return the mean F1 over the labels, and each.
-
-    Args:
-        pairs: (given by a person, found).
-        labels: All that can be given.
-
-    >>> macro_f1([("a", "a"), ("b", "a")], ["a", "b"])
-    (0.3333, {'a': 0.6667, 'b': 0.0})
-    """
-    each = {}
-    for label in labels:
-        right = sum(given == found == label for given, found in pairs)
-        touched = sum((given == label) + (found == label) for given, found in pairs)
-        each[label] = round(2 * right / touched, 4) if touched else 0.0
-    return round(sum(each.values()) / len(each), 4), each
-
-
-def stances(rows: Iterable[Row], weights: Weights | None = None) -> dict[str, Any]:
+def stances(rows: Iterable[Row]) -> dict[str, Any]:
     """Return macro-F1, F1 of each stance, and the confusion table {given: {found: n}}."""
-    table = weights or WEIGHTS
-
-    def found(row: Row) -> Stance:
-        likely = scores(features(row["text"], row.get("previous", "")), table)
-        return max(STANCES, key=lambda stance: likely[stance])
-
-    pairs = [(str(row["stance"]), str(found(row))) for row in rows]
+    pairs = [(str(row["stance"]), str(detect(row["text"], row.get("previous", "")))) for row in rows]
     mean, each = macro_f1(pairs, STANCES)
     counts = Counter(pairs)
     return {
@@ -79,15 +50,21 @@ def crises(rows: Iterable[Row]) -> dict[str, Any]:
     """Return recall of personal distress and the share of false alarms, in all and by kind."""
     hits: Counter[str] = Counter()
     seen: Counter[str] = Counter()
+    by: Counter[str] = Counter()
     for row in rows:
-        kind = f"{row['label']}/{row['kind']}"
-        for key in (row["label"], kind):
+        verdict = assess(row["text"])
+        for key in (row["label"], f"{row['label']}/{row['kind']}"):
             seen[key] += 1
-            hits[key] += assess(row["text"]).stops
+            hits[key] += verdict.stops
+        if verdict.stops:
+            by[f"{row['label']} by {'model' if verdict.rule == 'model' else 'rules'}"] += 1
     return {
         "recall": round(hits["crisis"] / max(seen["crisis"], 1), 4),
+        "recall_interval": interval(hits["crisis"], seen["crisis"]),
         "false_alarms": round(hits["none"] / max(seen["none"], 1), 4),
+        "false_alarms_interval": interval(hits["none"], seen["none"]),
         "stopped": {key: f"{hits[key]}/{seen[key]}" for key in sorted(seen)},
+        "found": dict(sorted(by.items())),
     }
 
 
@@ -146,31 +123,30 @@ def ordinary_texts(dialogues: Path, questions: Path) -> list[str]:
     Raises:
         EngineError: A file cannot be read.
     """
-    texts = [row["question"] for row in load_rows(questions)]
-    for path in sorted(dialogues.glob("*.jsonl")):
-        texts += [one["pupil"] for row in load_rows(path) for one in row["exchanges"]]
-    return texts
+    return [row["question"] for row in load_rows(questions)] + [row["text"] for row in exchanges(dialogues)]
 
 
-def measure(data: Path, half: str, dialogues: Path, weights: Weights | None = None) -> dict[str, Any]:
-    """Measure every rule on one half; attacks and personal data are not halved.
+def measure(data: Path, half: Half, dialogues: Path, exam_questions: Sequence[str] = ()) -> dict[str, Any]:
+    """Measure every rule.
 
     Args:
-        data: Folder of the labelled sentences.
-        half: "tune" or "judge".
+        data: Folder with eval/ and dialogue_rules/.
+        half: "tune", the sentences that rules and weights were tuned on; "judge2", those that nobody read.
         dialogues: Folder of our dialogues, for false alarms in ordinary use.
-        weights: Of the stance; None takes those that ship.
+        exam_questions: Real questions of the baccalauréat, where they are at hand: none was tuned on.
 
     Raises:
         EngineError: A file cannot be read.
     """
+    rows = tuning if half == "tune" else judging
     return {
         "half": half,
-        "stance": stances(load_rows(data / "stance.jsonl", half), weights),
-        "crisis": crises(load_rows(data / "crisis.jsonl", half)),
-        "attacks": attacks(load_rows(data / "attacks.jsonl")),
-        "personal_data": personal_data(load_rows(data / "pii.jsonl")),
-        "ordinary": false_alarms_in_use(ordinary_texts(dialogues, data / "pupil_questions.jsonl")),
+        "stance": stances(rows(data, "stance")),
+        "crisis": crises(rows(data, "crisis")),
+        "attacks": attacks(rows(data, "attacks")),
+        "personal_data": personal_data(load_rows(data / "eval" / "pii.jsonl")),
+        "ordinary": false_alarms_in_use(ordinary_texts(dialogues, data / "eval" / "pupil_questions.jsonl")),
+        "exam_questions": false_alarms_in_use(exam_questions),
     }
 
 
@@ -183,8 +159,9 @@ def spoken(measured: dict[str, Any]) -> str:
     ]
     lines += [f"  {given:10} -> {row}" for given, row in stance["confusion"].items()]
     lines.append(
-        f"crisis: recall {crisis['recall']:.3f}, false alarms {crisis['false_alarms']:.3f}; {crisis['stopped']}"
+        f"crisis: recall {crisis['recall']:.3f} {crisis['recall_interval']}, false alarms "
+        f"{crisis['false_alarms']:.3f} {crisis['false_alarms_interval']}; {crisis['stopped']}; {crisis['found']}"
     )
-    lines.append(f"attacks {measured['attacks']}, personal data {measured['personal_data']} (neither is halved)")
-    lines.append(f"ordinary messages {measured['ordinary']}")
+    lines.append(f"attacks {measured['attacks']}, personal data {measured['personal_data']} (the same in both halves)")
+    lines.append(f"ordinary messages {measured['ordinary']}; exam questions {measured['exam_questions']}")
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """Distress is told from philosophy; the card is fixed; the numbers have a source and a date."""
 
+import json
 import time
 import unicodedata
 from datetime import date
@@ -14,16 +15,22 @@ from dialogue.distress import RULES
 from dialogue.safety import NUMBERS, NUMBERS_FILE, assess, assess_answer, card, load_numbers
 from errors import SettingsError
 
-CASES = [line.split("\t") for line in Path(__file__).with_name("distress_cases.tsv").read_text("utf-8").splitlines()]
+CASES_FILE = Path(__file__).parents[2] / "data" / "dialogue_rules" / "crisis_cases.jsonl"
+CASES = [json.loads(line) for line in CASES_FILE.read_text(encoding="utf-8").splitlines()]
 PAGE = ("La liberté est-elle une illusion ? Je me demande si mes désirs me commandent, et si ma mère a raison. " * 40)[
     :MAX_MESSAGE_CHARS
 ]
 
 
-@pytest.mark.parametrize(("label", "text"), CASES)
-def test_sentences_written_while_the_rules_were(label: str, text: str) -> None:
-    """They hold the rules where they are; how well the rules do elsewhere is measured on the half « judge »."""
-    assert assess(text).stops is (label == "crisis")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_sentences_written_while_the_rules_were(case: dict[str, str]) -> None:
+    """They hold the rules where they are; how well the rules do elsewhere is measured on sentences that nobody read."""
+    assert assess(case["text"]).stops is (case["label"] == "crisis")
+
+
+def test_what_no_rule_foresaw_is_found_by_the_model() -> None:
+    found = assess("Je voudrais appuyer sur off et plus jamais me rallumer.")
+    assert (found.level, found.rule) == ("personal", "model")
 
 
 @pytest.mark.parametrize(

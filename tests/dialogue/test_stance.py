@@ -1,15 +1,13 @@
-"""Stance: negation, scope and context; bad weights are named; a page is fast."""
+"""Stance: negation, scope and context; a page is fast."""
 
 import time
 import unicodedata
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialogue.stance import STANCES, detect, features, load_weights
-from errors import SettingsError
+from dialogue.stance import STANCES, detect, features
 
 
 @pytest.mark.parametrize(
@@ -48,13 +46,18 @@ def test_nothing_breaks_it(text: str, previous: str) -> None:
     assert detect(text, previous) in STANCES
 
 
-def test_wrong_weights_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "w.toml"
-    with pytest.raises(SettingsError, match=r"w\.toml cannot be read"):
-        load_weights(path)
-    path.write_text("[accord]\nbias = 1\n", "utf-8")
-    with pytest.raises(SettingsError, match="expected accord, confusion"):
-        load_weights(path)
+@pytest.mark.parametrize(
+    ("asked", "text", "fact"),
+    [
+        ("La loi suffit-elle ?", "non", "no_to_doubting"),
+        ("N'est-ce pas la raison ? Peut-on vivre sans elle ?", "oui", "yes_to_doubting"),
+        ("Le temps est-il réel ou rêvé ?", "réel", "plain_to_choice"),
+        ("Pourquoi rit-on ?", "parce que c'est inattendu", "plain_to_wide"),
+        ("Le temps existe-t-il ?", "oui", "yes_to_simple"),
+    ],
+)
+def test_an_answer_is_read_with_its_question(asked: str, text: str, fact: str) -> None:
+    assert fact in features(text, asked)
 
 
 @pytest.mark.parametrize(

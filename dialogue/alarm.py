@@ -1,0 +1,113 @@
+"""How likely a message speaks of a danger to somebody real: words by theme, and a linear model over them.
+
+`dialogue.distress` holds what must always be found; this finds what resembles it. Knows French as
+`dialogue.french.plain` spells it; fitted by `python -m evaluation dialogue-rules --fit`. No card, no number.
+"""
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from dialogue.distress import EXERCISE, FICTION, FIRST_PERSON, IDIOMS, TOPIC, Kind
+from dialogue.linear import Seen, load_linear, pieces_in, words_in
+from errors import SettingsError
+
+Verdict = Literal["none", "self_harm", "violence_suffered", "other_danger"]
+VERDICTS: tuple[Verdict, ...] = ("none", "self_harm", "violence_suffered", "other_danger")
+DANGERS: tuple[Kind, ...] = ("self_harm", "violence_suffered", "other_danger")
+WEIGHTS_FILE = Path(__file__).with_name("alarm_weights.json")
+THEMES_FILE = Path(__file__).with_name("alarm_themes.toml")
+
+
+def load_themes(path: Path = THEMES_FILE) -> dict[str, dict[str, re.Pattern[str]]]:
+    """Read the words of each theme: {"danger" or "calm": {theme: pattern}}.
+
+    Raises:
+        SettingsError: The file cannot be read, lacks a table, or a word of it is no pattern.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return {
+            side: {theme: re.compile(rf"\b(?:{_alternatives(words)})") for theme, words in tables[side].items()}
+            for side in ("danger", "calm")
+        }
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, re.error) as error:
+        raise SettingsError(f"{path.name} cannot be read: {error!r}.") from None
+
+
+def _alternatives(words: str) -> str:
+    return "|".join(words.split()).replace("_", " ").replace("$", r"\b")
+
+
+_THEMES = load_themes()
+ANY_DANGER = re.compile("|".join(pattern.pattern for pattern in _THEMES["danger"].values()))
+_FACTS = {
+    "me": FIRST_PERSON,
+    "topic": TOPIC,
+    "fiction": FICTION,
+    "exercise": EXERCISE,
+    "idiom": IDIOMS,
+    "laughs": re.compile(r"\b(?:mdr+|ptdr+|lol+|haha+|xd+)\b|😂|💀|🤣|😅"),
+    "quotes": re.compile(r"[«»“”\"]"),
+    "asks": re.compile(r"\?"),
+    "asks_last": re.compile(r"\?\W*$"),
+    "close": re.compile(
+        r"\b(?:mon|ma|mes|une?|le|la) (?:\w+ )?(?:meilleure? )?(?:pere|mere|parents|frere|soeur|beau[ -]pere"
+        r"|belle[ -]mere|oncle|tante|cousine?|copain|copine|mec|meuf|pote|amie?|ex|prof|coach|entraineur|voisin)\b"
+    ),
+    "done_to_me": re.compile(r"\b(?:m'(?:a|ont|avait|en)|(?:il|elle|on|ils|elles) (?:me|m')|me (?:\w+e|\w+ent))\b"),
+    "i_no_more": re.compile(r"\b(?:je|j')(?: ?\w+){0,3} (?:plus|pas|rien|jamais)\b"),
+    "since": re.compile(r"\b(?:depuis|tous les (?:jours|soirs)|chaque|toutes les|encore|tout le temps|hier|ce soir)\b"),
+    "refuses": re.compile(
+        r"\b(?:veux|voudrais|envie|voulu|pense|suis|fait|frapp\w+|force|harcel\w+) (?:\w+ )?(?:pas|jamais)\b"
+        r"|\b(?:pas|jamais|aucune) (?:\w+ )?(?:envie|pense|voulu|frapp\w+|suicidaire|harcel\w+)\b|\bvais bien\b"
+    ),
+    "i_want": re.compile(r"\b(?:je (?:veux|voudrais|vais|pense|compte)|j'(?:ai|aimerais|ai envie))\b"),
+}
+_COMPANY = ("me", "close", "laughs", "asks_last", "done_to_me", "i_no_more", "since", "refuses")
+
+
+def seen(spelled: str) -> Seen:
+    """Return what the model sees of a spelled-out message: themes and their company, words, pieces of words."""
+    facts = {name for name, pattern in _FACTS.items() if pattern.search(spelled)}
+    dangers = {name for name, pattern in _THEMES["danger"].items() if pattern.search(spelled)}
+    calm = {name for name, pattern in _THEMES["calm"].items() if pattern.search(spelled)}
+    if "me" not in facts:
+        facts.add("nobody")
+    company = {name for name in _COMPANY if name in facts} | calm
+    found = facts | dangers | calm | {f"{danger} {other}" for danger in dangers for other in company}
+    found |= {f"{one} {two}" for one in dangers for two in dangers if one < two}
+    found.add(f"dangers {min(len(dangers), 4)}")
+    if not calm:
+        found.add(f"dangers {min(len(dangers), 4)} alone")
+    return Seen(frozenset(found), words_in(spelled), pieces_in(spelled))
+
+
+ODDS = -1.0  # log odds of a danger from which the card answers; docs/safety.md says what that finds and what it costs
+MODEL = load_linear(WEIGHTS_FILE, VERDICTS)
+
+
+def odds(scores: Mapping[str, float]) -> tuple[Kind, float]:
+    """Return the likeliest danger, and the log odds of any danger against none.
+
+    >>> odds({"none": 0.0, "self_harm": -9.0, "violence_suffered": 1.0, "other_danger": -9.0})[0]
+    'violence_suffered'
+    """
+    kind = max(DANGERS, key=lambda one: scores[one])
+    rest = sum(math.exp(scores[one] - scores[kind]) for one in DANGERS)
+    return kind, scores[kind] + math.log(rest) - scores["none"]
+
+
+def sounds(spelled: str) -> Kind | None:
+    """Return the danger that a spelled-out message seems to speak of, or None.
+
+    >>> sounds("je veux que la douleur s'arrete pour toujours"), sounds("les stoiciens et la douleur")
+    ('self_harm', None)
+    """
+    if FICTION.search(spelled) or EXERCISE.search(spelled):
+        return None
+    kind, found = odds(MODEL.scores(seen(spelled)))
+    return kind if found > ODDS else None

@@ -1,0 +1,82 @@
+"""Labelled sentences: where they stand, which may be tuned on, and the score of what was found. Knows no rule."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from errors import EngineError
+
+Row = dict[str, Any]
+
+
+def load_rows(path: Path) -> list[Row]:
+    """Read labelled sentences, one JSON object a line.
+
+    Raises:
+        EngineError: The file cannot be read, a line is no JSON object, or nothing is there.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise EngineError(f"{path} cannot be read: {error}.") from None
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise EngineError(f"{path.name} holds no sentence, or a line that is no JSON object.")
+    return rows
+
+
+def tuning(data: Path, name: str) -> list[Row]:
+    """Return the sentences on which rules and weights may be tuned.
+
+    Args:
+        data: Folder with eval/ and dialogue_rules/.
+        name: stance, crisis or attacks.
+
+    Raises:
+        EngineError: A file cannot be read.
+    """
+    paths = [data / "eval" / f"{name}.jsonl", *sorted((data / "dialogue_rules").glob(f"{name}_*.jsonl"))]
+    return [row for path in paths for row in load_rows(path)]
+
+
+def judging(data: Path, name: str) -> list[Row]:
+    """Return the sentences that judge: whoever tunes never reads them.
+
+    Raises:
+        EngineError: The file cannot be read.
+    """
+    return load_rows(data / "eval" / f"{name}_judge2.jsonl")
+
+
+def exchanges(dialogues: Path) -> list[Row]:
+    """Return the pupil's turns of our dialogues: text, what the philosopher had said before, and a stance.
+
+    Raises:
+        EngineError: A file cannot be read.
+    """
+    found = []
+    for path in sorted(dialogues.glob("*.jsonl")):
+        for talk in load_rows(path):
+            before = talk["opening"] or ""
+            for one in talk["exchanges"]:
+                found.append({"text": one["pupil"], "previous": before, "stance": one["stance"]})
+                before = one["answer"]
+    return found
+
+
+def macro_f1(pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> tuple[float, dict[str, float]]:
+    """Return the mean F1 over the labels, and each.
+
+    Args:
+        pairs: (given by a person, found).
+        labels: All that can be given.
+
+    >>> macro_f1([("a", "a"), ("b", "a")], ["a", "b"])
+    (0.3333, {'a': 0.6667, 'b': 0.0})
+    """
+    each = {}
+    for label in labels:
+        right = sum(given == found == label for given, found in pairs)
+        touched = sum((given == label) + (found == label) for given, found in pairs)
+        each[label] = round(2 * right / touched, 4) if touched else 0.0
+    return round(sum(each.values()) / len(each), 4), each
