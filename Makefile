@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 2
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup packages run test lint proofs bench-engine soak demo-model demo-adopt demo-answers screenshots gpu-env wheel space clean
+.PHONY: help setup packages run premium test lint proofs bench-engine soak demo-model demo-adopt demo-answers screenshots gpu-env wheel space clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -41,7 +41,16 @@ $(STAMP): requirements.txt pyproject.toml
 run: setup ## open the page on http://127.0.0.1:7860
 	@exec $(PYTHON) app.py
 
-test: setup lint ## every check that takes seconds, as CI runs it
+premium: setup ## the page with premium: its gateway beside it, over the embedded model or BAF_PREMIUM_ENGINE
+	@exec $(PYTHON) -m service premium
+
+AXE := tests/browser/npm/node_modules/axe-core/axe.min.js
+
+$(AXE): tests/browser/npm/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --prefix tests/browser/npm --silent --no-audit --no-fund && touch $@; \
+	else echo "npm is missing: the page is not checked by axe-core." >&2; fi
+
+test: setup lint $(AXE) ## every check that takes seconds, as CI runs it
 	@$(PYTHON) -m pytest
 
 lint: $(STAMP) ## ruff and mypy

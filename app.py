@@ -1,7 +1,9 @@
 """The entry: settings, tier, page, one port. Builds and joins; decides nothing. Run it with `python app.py`."""
 
+import atexit
 import logging
 import os
+import signal
 import sys
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported: it counts visits from then on
@@ -24,8 +26,13 @@ def assemble(settings: Settings) -> tuple[gr.Blocks, list[APIRoute]]:
     Personas are read when they are first imported: here, so that a broken file becomes a sentence on the page.
     """
     try:
-        from service.openai_api import openai_routes
+        from service.counting import open_counted
+        from service.dialogue_api import dialogue_routes
+        from service.metrics import metrics_routes
+        from service.openai_api import client_key, openai_routes
+        from tiers.allowance import Allowance, LimitedTier
         from tiers.free import open_free_tier
+        from tiers.opening import LedgerChoice, PremiumChoice
         from tiers.supply import ModelChoice
         from ui.page import build_page
     except PersonaError as error:
@@ -44,8 +51,17 @@ def assemble(settings: Settings) -> tuple[gr.Blocks, list[APIRoute]]:
         embedder=settings.embedder,
         embedder_key=settings.embedder_key.get_secret_value() if settings.embedder_key else None,
     )
-    tier = open_free_tier(choice, deadline_s=settings.answer_deadline_s)
-    return build_page(tier), [*routes(tier), *openai_routes(tier)]
+    free = open_free_tier(choice, deadline_s=settings.answer_deadline_s)
+    premium = PremiumChoice(**settings.premium_options) if settings.premium_options else None
+    allowed = Allowance(settings.session_tokens or None, settings.day_tokens or None, settings.address_tokens or None)
+    opened, metrics = open_counted(
+        LimitedTier(free, allowed), LedgerChoice(**settings.ledger_options), premium, lambda: free.load
+    )
+    atexit.register(opened.close)
+    tier, token = opened.router, settings.metrics_token.get_secret_value() if settings.metrics_token else None
+    beside = [*routes(tier), *openai_routes(tier), *dialogue_routes(tier), *metrics_routes(metrics, token)]
+    return build_page(tier, load=lambda: free.load, standing=tier.standing, address=lambda r: client_key(r, None),
+                      login=bool(premium and not premium.everybody), mcp=settings.mcp), beside  # fmt: skip
 
 
 def main() -> int:
@@ -54,6 +70,7 @@ def main() -> int:
     talk.setLevel(logging.INFO)  # on the handler: a library that sets its own logger to DEBUG stays quiet too
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[talk])
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # how a host says goodbye: the ledger's last copy is taken
     try:
         settings = load_settings()
         page, beside = assemble(settings)
@@ -63,6 +80,7 @@ def main() -> int:
             prevent_thread_lock=True,
             quiet=True,
             app_kwargs={"routes": beside},
+            mcp_server=settings.mcp,
             **launch_options(),
         )
     except ChatError as error:

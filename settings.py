@@ -1,9 +1,12 @@
 """Every setting of the project, typed. The only reader of the environment; imported by the entries alone."""
 
+import ipaddress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from errors import SettingsError
@@ -13,6 +16,7 @@ class _Space(BaseSettings):
     """What a Hugging Face Space says of itself."""
 
     space_id: str | None = None
+    oauth_client_secret: SecretStr | None = None
 
 
 def _own_address() -> str:
@@ -33,6 +37,11 @@ class Settings(BaseSettings):
     port: int = Field(default=7860, ge=1, le=65535, description="Port of the page.")
     data_dir: Path = Field(default=Path(".data"), description="Caches and assembled models; made when missing.")
     corpora_dir: Path | None = Field(default=None, description="Real texts for training and retrieval tests.")
+    hub_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("BAF_HUB_TOKEN", "HF_TOKEN", "hub_token"),
+        description="Reads gated bases on the Hub for training; HF_TOKEN is the same.",
+    )
     free_model: str | None = Field(
         default=None,
         description="The free tier's model: a path, or `hf:owner/repo/file.gguf`; unset, the embedded default.",
@@ -51,6 +60,11 @@ class Settings(BaseSettings):
         default="auto", description="llama.cpp's kernels; auto measures both at the first start and remembers."
     )
     answer_deadline_s: float = Field(default=60.0, gt=0, description="Seconds an answer may take, waiting included.")
+    session_tokens: int = Field(default=80_000, ge=0, description="Tokens of one browser's session; 0 is no bound.")
+    day_tokens: int = Field(default=240_000, ge=0, description="Tokens of one browser in 24 hours; 0 is no bound.")
+    address_tokens: int = Field(
+        default=8_000_000, ge=0, description="Tokens of one address in 24 hours, a class behind it; 0 is no bound."
+    )
 
     embedder: str | None = Field(
         default=None, description="How notes are found by meaning: gguf:, model2vec:, openai: or none; unset, our own."
@@ -61,6 +75,61 @@ class Settings(BaseSettings):
     )
     ledger_secret: SecretStr | None = Field(
         default=None, min_length=32, description="Turns a login into a pseudonym; changing it forgets everybody."
+    )
+    premium_secret: SecretStr | None = Field(
+        default=None, min_length=32, description="Shared by page and gateway: signs what the one asks of the other."
+    )
+    premium_url: str | None = Field(
+        default=None, description="Where the premium gateway's routes begin; unset, the page has no premium."
+    )
+    premium_proxy_key: SecretStr | None = Field(
+        default=None, description="Id of the proxy token that opens the gateway's address on Modal."
+    )
+    premium_proxy_secret: SecretStr | None = Field(default=None, description="Secret of the same proxy token.")
+    premium_wait_s: float = Field(
+        default=15.0, gt=0, le=120, description="Seconds a pupil waits for premium's first word; then free answers."
+    )
+    premium_for: Literal["entitled", "everybody"] = Field(
+        default="entitled", description="Who has premium: everybody only where the gateway is on this machine."
+    )
+    premium_organisations: str = Field(
+        default="", description="Organisations of the Hub whose members have premium, with commas between."
+    )
+    premium_a_day: int = Field(default=30, ge=1, description="Premium answers a day for an account.")
+    premium_engine: str | None = Field(
+        default=None, description="For `make premium`: openai:http://host/v1#model; unset, the embedded model."
+    )
+    free_a_day: int | None = Field(default=None, ge=1, description="Free answers a day for a browser; unset, no limit.")
+    budget_day_usd: Decimal = Field(
+        default=Decimal(0), ge=0, max_digits=8, description="The most that premium may cost a day, in dollars."
+    )
+    budget_month_usd: Decimal = Field(
+        default=Decimal(0), ge=0, max_digits=8, description="The most that premium may cost a month, in dollars."
+    )
+    gpu_usd_per_hour: Decimal = Field(
+        default=Decimal("1.48"),
+        gt=0,
+        max_digits=8,
+        description="Price of premium's GPU, cores and memory included.",
+    )
+    reports_dir: Path = Field(default=Path("reports"), description="Where each day's costs are written at midnight.")
+    snapshots_dir: Path | None = Field(
+        default=None, description="Copies of the ledger every five minutes, on a disk that outlives this one."
+    )
+    engine_url: str | None = Field(
+        default=None, description="In the gateway on Modal: the GPU engine's address, https://….modal.direct."
+    )
+    engine_key: SecretStr | None = Field(
+        default=None, min_length=32, description="On Modal: the key that vLLM asks for; the gateway alone has it."
+    )
+    engine_proxy_key: SecretStr | None = Field(
+        default=None, description="In the gateway on Modal: id of the proxy token that opens the engine's address."
+    )
+    engine_proxy_secret: SecretStr | None = Field(
+        default=None, description="In the gateway on Modal: secret of the same proxy token."
+    )
+    mcp: bool = Field(
+        default=False, description="Whether programs may ask the philosophers through MCP, at /gradio_api/mcp/."
     )
     metrics_token: SecretStr | None = Field(
         default=None, min_length=16, description="Opens /metrics from outside; unset, only this machine may read it."
@@ -74,6 +143,68 @@ class Settings(BaseSettings):
             if len(parts) < 3 or not all(parts) or not parts[-1].endswith(".gguf"):
                 raise ValueError(f"BAF_FREE_MODEL is {self.free_model!r}; expected hf:owner/repo/file.gguf.")
         return self
+
+    @model_validator(mode="after")
+    def premium_is_whole(self) -> Self:
+        """Refuse a premium that could not tell who asks, or that nobody could pay."""
+        if self.premium_url is None:
+            return self
+        for name in ("premium_secret", "ledger_secret", "budget_day_usd", "budget_month_usd"):
+            if not getattr(self, name):
+                raise ValueError(f"BAF_PREMIUM_URL is set, BAF_{name.upper()} is not; premium needs both.")
+        at_hand = _is_loopback(self.premium_url)
+        if not at_hand and not self.premium_url.startswith("https://"):
+            raise ValueError("BAF_PREMIUM_URL begins with https://, or is on this machine.")
+        if self.premium_for == "everybody" and not at_hand:
+            raise ValueError("BAF_PREMIUM_FOR=everybody is for a gateway on this machine alone: anybody could spend.")
+        space = _Space()
+        # Without the secret a login's cookie can be made by anybody; off a Space everybody is the machine's owner.
+        if self.premium_for == "entitled" and not (space.space_id and space.oauth_client_secret):
+            raise ValueError("BAF_PREMIUM_URL needs a Space with `hf_oauth: true`: OAUTH_CLIENT_SECRET is not set.")
+        return self
+
+    @property
+    def ledger_options(self) -> dict[str, Any]:
+        """What `tiers.opening.LedgerChoice` takes."""
+        return {
+            "data_dir": self.data_dir,
+            "url": self.ledger_url,
+            "secret": _plain(self.ledger_secret),
+            "reports": self.reports_dir,
+            "snapshots": self.snapshots_dir,
+            "day_usd": self.budget_day_usd,
+            "month_usd": self.budget_month_usd,
+            "usd_per_hour": self.gpu_usd_per_hour,
+            "premium_a_day": self.premium_a_day,
+            "free_a_day": self.free_a_day,
+        }
+
+    @property
+    def premium_options(self) -> dict[str, Any] | None:
+        """What `tiers.opening.PremiumChoice` takes; None for a page without premium."""
+        if self.premium_url is None:
+            return None
+        keys = {"Modal-Key": _plain(self.premium_proxy_key), "Modal-Secret": _plain(self.premium_proxy_secret)}
+        return {
+            "url": self.premium_url,
+            "secret": _plain(self.premium_secret),
+            "headers": {name: value for name, value in keys.items() if value},
+            "wait_s": self.premium_wait_s,
+            "everybody": self.premium_for == "everybody",
+            "organisations": frozenset(filter(None, map(str.strip, self.premium_organisations.split(",")))),
+        }
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name: it may lead anywhere
 
 
 def load_settings(**given: Any) -> Settings:

@@ -54,7 +54,11 @@ def last_question(text: str) -> str | None:
 
 
 def build_messages(
-    conversation: Conversation, hints: Sequence[Hint | None] = (), *, prefix: Prefix = "full"
+    conversation: Conversation,
+    hints: Sequence[Hint | None] = (),
+    lines: Sequence[str] = (),
+    *,
+    prefix: Prefix = "full",
 ) -> list[Message]:
     """Render a conversation that waits for an answer.
 
@@ -65,6 +69,7 @@ def build_messages(
     Args:
         conversation: Ends with a pupil's turn.
         hints: One for each pupil's turn, in order; None or a missing one gives none.
+        lines: What the model is told beside each pupil's turn, in order; "" or a missing one tells nothing.
         prefix: "short" for small models, "full" otherwise.
     """
     persona = conversation.persona
@@ -82,6 +87,8 @@ def build_messages(
             parts.append(hint.block())
         elif pupil == 0 and asked and not turn.text.rstrip().endswith("?"):
             parts.append(f"Question posée : {asked}")
+        if line := lines[pupil] if pupil < len(lines) else "":
+            parts.append(line)
         parts.append(turn.text)
         messages.append({"role": "user", "content": "\n\n".join(parts)})
         pupil += 1

@@ -2,7 +2,7 @@
 
 import time
 
-from engines.base import FinishReason, Token
+from engines.base import FinishReason, SamplingParams, Token
 from engines.llama_model import LlamaModel, Sampler
 from engines.prompt import OPEN
 from engines.text import AnswerText, nears_end
@@ -18,7 +18,8 @@ class Answer:
     sentence's end, unless a sentence is longer than the tail.
 
     Args:
-        job: Who asked, with `params`.
+        job: Who asked.
+        params: How to answer: the job's own, or those of what follows its answer.
         model: For the pieces of the vocabulary.
         sampler: Draws its tokens; freed by `close`.
 
@@ -29,17 +30,16 @@ class Answer:
         reason: What ended it, None while it goes on.
     """
 
-    def __init__(self, job: Job, model: LlamaModel, sampler: Sampler) -> None:
-        assert job.params is not None  # noqa: S101 - a job that only reads ahead has no answer
+    def __init__(self, job: Job, params: SamplingParams, model: LlamaModel, sampler: Sampler) -> None:
         self.sampled: list[int] = []
         self.said = ""
         self.began = 0.0
         self.reason: FinishReason | None = None
-        self._job, self._params, self._model, self._sampler = job, job.params, model, sampler
+        self._job, self._params, self._model, self._sampler = job, params, model, sampler
         # JSON ends where its grammar says: no stop text and no sentence may cut it.
-        plain = job.params.json_schema is None
-        stops = (*job.params.stop, OPEN) if plain else ()
-        self._text = AnswerText(stops, sentences=plain and job.params.end_at_sentence)
+        plain = params.json_schema is None
+        stops = (*params.stop, OPEN) if plain else ()
+        self._text = AnswerText(stops, sentences=plain and params.end_at_sentence)
         self._started = 0.0  # when the first token was drawn: the time to read the prompt says nothing of the speed
 
     def draw(self, row: int) -> None:

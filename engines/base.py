@@ -16,6 +16,25 @@ class ChatMessage(TypedDict):
 
 
 @dataclass(frozen=True)
+class Aside:
+    """JSON that follows an answer in the same call, behind a mark; whoever asks divides the text there.
+
+    Attributes:
+        mark: Stands between the answer and the JSON. New at every call, so that nobody can have written it before.
+        message: Asks for the JSON and names the mark; written so that it may stand before the answer or after it.
+        json_schema: What the JSON must match, as JSON text.
+        max_tokens: Most tokens of the JSON.
+        temperature: To sample it with.
+    """
+
+    mark: str
+    message: str
+    json_schema: str
+    max_tokens: int = 320
+    temperature: float = 0.3
+
+
+@dataclass(frozen=True)
 class SamplingParams:
     """How the next token is chosen, and when to stop.
 
@@ -30,6 +49,7 @@ class SamplingParams:
         stop: Texts that end the answer; none of them is ever yielded.
         end_at_sentence: When `max_tokens` or the deadline cuts the answer, drop the unfinished last sentence.
         json_schema: A JSON Schema, as JSON text, that the answer must match; None for free text.
+        aside: JSON that follows the answer; None for none. Where it fails, or has no room, the answer stands alone.
     """
 
     temperature: float = 0.7
@@ -42,6 +62,7 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     end_at_sentence: bool = True
     json_schema: str | None = None
+    aside: Aside | None = None
 
 
 @dataclass(frozen=True)
@@ -66,10 +87,12 @@ class Usage:
     Attributes:
         prompt_tokens: Length of the prompt, in tokens.
         cached_tokens: How many of them were not decoded again.
-        completion_tokens: Tokens sampled.
+        completion_tokens: Tokens sampled, those of an aside included.
+        aside_tokens: How many of them are an aside's.
         queued_s: Seconds spent waiting for a place.
         first_token_s: Seconds from the start of the work to the first text.
         total_s: Seconds from the start of the work to the end.
+        gpu_s: Seconds of a rented GPU that it took; 0 where nobody counts them.
     """
 
     prompt_tokens: int = 0
@@ -78,6 +101,8 @@ class Usage:
     queued_s: float = 0.0
     first_token_s: float = 0.0
     total_s: float = 0.0
+    gpu_s: float = 0.0
+    aside_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,8 +154,9 @@ class Engine(Protocol):
     ) -> AsyncGenerator[EngineEvent, None]:
         """Yield `Queued` (zero or more), `Token` (one or more), then `Finished`.
 
-        The joined `Token` texts are the whole answer, without leading space. Closing the generator, at any point,
-        cancels the work and frees its place at the engine's next step.
+        The joined `Token` texts are the whole answer, without leading space. With `params.aside`, its mark and JSON may
+        follow; no later prompt of the chat goes on from them. Closing the generator, at any point, cancels the work and
+        frees its place at the engine's next step.
 
         Args:
             messages: An optional system message first, then user and assistant in turn, a user message last.

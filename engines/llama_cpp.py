@@ -12,13 +12,13 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import llama_cpp
 
 from engines.answer import Answer
-from engines.base import ChatMessage, EngineEvent, EngineInfo, Finished, SamplingParams, Usage
+from engines.base import Aside, ChatMessage, EngineEvent, EngineInfo, Finished, SamplingParams, Token, Usage
 from engines.cells import CachedSequence
 from engines.gguf_file import GGUFInfo, check_chat_model
 from engines.grammar import to_gbnf
@@ -26,7 +26,8 @@ from engines.host_memory import check_memory, estimate, granted_bytes
 from engines.llama_model import N_BATCH, LlamaModel, Sampler, granted_cpus
 from engines.prefix_files import PrefixFiles, model_key
 from engines.prompt import Prompt, PromptFormat
-from engines.residents import Prefix, Residents
+from engines.residents import Residents
+from engines.slots import Ended, Reading, Slot, room
 from engines.steps import prompt_rows
 from engines.template import template_agrees
 from engines.tuning import open_tuned
@@ -42,63 +43,6 @@ N_REMEMBERED = 512  # answers whose sampled ids are remembered, oldest forgotten
 MAX_CHARS_PER_TOKEN = 16  # French has 4; beyond this a conversation is too long without counting its tokens
 MAX_FAILURES = 3  # steps in a row that fail, each on a new context: then the model is given up
 AGEING = 40  # rows a second: how fast a long prompt that waits overtakes shorter ones
-
-
-@dataclass(eq=False)
-class _Slot:
-    """A request that is being served.
-
-    Attributes:
-        job: Who asked.
-        answer: What has been said; None for a prompt that is only read ahead.
-        prefix: The system prompt that must be read first, None once it was.
-        sequence: Where it is read, None until then.
-        n_cached: Tokens of the prompt that were known.
-        turn: The step that it last had a row in.
-        spoke: When it got its last token, on the clock of `time.monotonic`; 0 before the first.
-        started: When it was taken in, on the clock of `time.monotonic`.
-    """
-
-    job: Job
-    answer: Answer | None = None
-    prefix: Prefix | None = None
-    sequence: CachedSequence | None = None
-    n_cached: int = 0
-    turn: int = 0
-    spoke: float = 0.0
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def unread(self) -> int:
-        """Tokens of the prompt still to be read."""
-        return max(len(self.job.prompt.ids) - len(self.sequence.tokens), 0) if self.sequence else 0
-
-    @property
-    def promised(self) -> int:
-        """Cells that it may still take."""
-        if self.job.params is None:
-            return 0
-        held = len(self.sequence.tokens) if self.sequence else self.job.prompt.n_shared if self.prefix else 0
-        return max(len(self.job.prompt.ids) + self.job.params.max_tokens - held, 0)
-
-
-@dataclass(frozen=True, order=True)
-class _Reading:
-    """A prompt that is being read.
-
-    Attributes:
-        urgency: Least first: tokens left, less what it gained by waiting.
-        number: Tells two of the same urgency apart.
-        ids: All of it.
-        sequence: Where it is read.
-        slot: Who gets the token after its last one; None for a system prompt.
-    """
-
-    urgency: float
-    number: int
-    ids: tuple[int, ...] = field(compare=False)
-    sequence: CachedSequence = field(compare=False)
-    slot: _Slot | None = field(compare=False)
 
 
 @dataclass
@@ -199,7 +143,7 @@ class LlamaCppEngine:
         self._info = EngineInfo(path.stem, header.n_params, n_ctx)
         self._line = WaitingLine(queue_size, max_active)
         self._max_active = max_active
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
         self._failure: str | None = None
         self._failures_in_a_row = 0
         # Hash of a prompt and its answer -> the ids it was sampled as. Written by the worker, read by callers.
@@ -252,6 +196,8 @@ class LlamaCppEngine:
         prompt = self._render(messages, params.max_tokens)
         if params.json_schema:
             to_gbnf(params.json_schema)  # here, not in the worker: others are being answered there
+        if params.aside:
+            prompt, params = self._with_aside(prompt, params, params.aside)
         async with aclosing(self._line.served(prompt, params, client=client, deadline_s=deadline_s)) as events:
             async for event in events:
                 yield event
@@ -286,6 +232,19 @@ class LlamaCppEngine:
         prompt = self._format.render(messages, self._sampled_as)
         self._check_length(len(prompt.ids), max_tokens)
         return prompt
+
+    def _with_aside(self, prompt: Prompt, params: SamplingParams, aside: Aside) -> tuple[Prompt, SamplingParams]:
+        """Return the prompt with what is read behind the answer, or both without the aside where it has no room."""
+        ids = tuple(self._format.aside(aside.message, aside.mark))
+        if len(prompt.ids) + params.max_tokens + len(ids) + aside.max_tokens > self._info.n_ctx:
+            logger.info("an aside of %d tokens has no room behind a prompt of %d", len(ids), len(prompt.ids))
+            return prompt, replace(params, aside=None)
+        try:
+            to_gbnf(aside.json_schema)
+        except EngineError as error:
+            logger.warning("an aside has no grammar: %s", error.code)
+            return prompt, replace(params, aside=None)
+        return replace(prompt, aside=ids), params
 
     def _sampled_as(self, ids: Sequence[int], answer: str) -> tuple[int, ...] | None:
         return self._answers.get(hash((tuple(ids), answer)))
@@ -336,7 +295,7 @@ class LlamaCppEngine:
         """Whether there are cells for all that this job may come to, beside what the running ones were promised."""
         prompt = job.prompt
         known = prompt.ids[: prompt.n_shared] in self._residents.prefixes
-        need = len(prompt.ids) + (job.params.max_tokens if job.params else 0) - (prompt.n_shared if known else 0)
+        need = len(prompt.ids) + (room(prompt, job.params) if job.params else 0) - (prompt.n_shared if known else 0)
         unread = sum(len(p.ids) - len(p.sequence.tokens) for p in self._residents.prefixes.values() if p.wanted)
         return need + unread + sum(slot.promised for slot in self._slots) <= self._residents.n_available()
 
@@ -344,11 +303,11 @@ class LlamaCppEngine:
         """Give a job its slot; it reads its system prompt first where nobody has."""
         prompt, params = job.prompt, job.params
         shared = prompt.ids[: prompt.n_shared]
-        slot = _Slot(job)
+        slot = Slot(job)
         self._slots.append(slot)  # first: whatever fails from here on is told to its caller
         if params:
             try:
-                slot.answer = Answer(job, self._model, Sampler(params, _seed(params), self._model))
+                slot.answer = Answer(job, params, self._model, Sampler(params, _seed(params), self._model))
             except EngineError as error:
                 self._end(slot, error)
                 return
@@ -359,7 +318,7 @@ class LlamaCppEngine:
             logger.warning("a system prompt of %d tokens is too long to be kept", len(shared))
         self._advance(slot)
 
-    def _advance(self, slot: _Slot) -> None:
+    def _advance(self, slot: Slot) -> None:
         """Let a slot go on whose system prompt has been read."""
         if slot.sequence or (slot.prefix and not slot.prefix.ready) or slot not in self._slots:
             return
@@ -371,16 +330,16 @@ class LlamaCppEngine:
         slot.sequence = self._residents.place(prompt.ids, prompt.n_shared)
         slot.n_cached = len(slot.sequence.tokens)
 
-    def _release(self, slot: _Slot) -> None:
+    def _release(self, slot: Slot) -> None:
         if slot.prefix:
             slot.prefix.wanted -= 1
             slot.prefix = None
 
-    def _compose(self) -> list[tuple[_Slot, int]]:
+    def _compose(self) -> list[tuple[Slot, int]]:
         """Fill the rows of a step; return the slots that get a token from it, each with its row."""
         rows = self._model.rows
         rows.clear()
-        wanted: list[tuple[_Slot, int]] = []
+        wanted: list[tuple[Slot, int]] = []
         readings = self._readings()
         answering = [slot for slot in self._slots if slot.sequence and slot.answer and not slot.unread]
         if not readings and answering:  # those who have waited longest
@@ -407,19 +366,19 @@ class LlamaCppEngine:
             left -= len(part)
         return wanted
 
-    def _readings(self) -> list[_Reading]:
+    def _readings(self) -> list[Reading]:
         """Return what is still to be read: prompts whose system prompt is known, and system prompts that are wanted."""
         now = time.monotonic()
-        found: list[_Reading] = []
+        found: list[Reading] = []
         for slot in self._slots:
             if slot.sequence and slot.unread:
                 urgency = slot.unread - AGEING * (now - slot.started)
-                found.append(_Reading(urgency, len(found), slot.job.prompt.ids, slot.sequence, slot))
+                found.append(Reading(urgency, len(found), slot.prompt.ids, slot.sequence, slot))
         for prefix in self._residents.prefixes.values():
             if prefix.wanted and not prefix.ready:
                 since = min(slot.started for slot in self._slots if slot.prefix is prefix)
                 urgency = len(prefix.ids) - len(prefix.sequence.tokens) - AGEING * (now - since)
-                found.append(_Reading(urgency, len(found), prefix.ids, prefix.sequence, None))
+                found.append(Reading(urgency, len(found), prefix.ids, prefix.sequence, None))
         return found
 
     def _note(self, sequence: CachedSequence, tokens: Sequence[int]) -> None:
@@ -441,7 +400,7 @@ class LlamaCppEngine:
         # Steps take longer with more context, on a warm processor, beside another program: the plan follows.
         stats.slowdown += 0.1 * (min(max(taken / self.costs.of(count), 0.5), 10.0) - stats.slowdown)
 
-    def _draw(self, slot: _Slot, row: int) -> None:
+    def _draw(self, slot: Slot, row: int) -> None:
         answer, now = slot.answer, time.monotonic()
         assert answer is not None  # noqa: S101 - only answers have rows that are wanted
         if slot.spoke:
@@ -454,6 +413,9 @@ class LlamaCppEngine:
             return
         if answer.reason is None:
             return
+        if slot.ended:
+            self._end(slot, None)
+            return
         usage = Usage(
             prompt_tokens=len(slot.job.prompt.ids),
             cached_tokens=slot.n_cached,
@@ -464,22 +426,74 @@ class LlamaCppEngine:
         )
         self._remember(slot.job.prompt, answer)
         logger.info("request %d: %s, %s", slot.job.number, answer.reason, usage)
-        self._end(slot, Finished(answer.reason, usage))
+        finished = Finished(answer.reason, usage)
+        if not self._go_aside(slot, answer, finished):
+            self._end(slot, finished)
 
-    def _check(self, slot: _Slot) -> None:
+    def _go_aside(self, slot: Slot, answer: Answer, finished: Finished) -> bool:
+        """Begin what follows an answer, on the same cells; False where nothing does, or not in time."""
+        job, sequence = slot.job, slot.sequence
+        if job.params is None or (aside := job.params.aside) is None:
+            return False
+        if sequence is None or not job.prompt.aside or finished.reason == "deadline":
+            return False
+        kept = (*job.prompt.ids, *(answer.kept() or self._format.answer(answer.said)))
+        prompt = Prompt((*kept, *job.prompt.aside), job.prompt.n_shared, job.prompt.aside)
+        wanted = SamplingParams(
+            temperature=aside.temperature, repeat_penalty=1.0, max_tokens=aside.max_tokens,
+            json_schema=aside.json_schema,
+        )  # fmt: skip
+        common = next((n for n, (a, b) in enumerate(zip(sequence.tokens, kept, strict=False)) if a != b), None)
+        length = min(len(sequence.tokens), len(kept)) if common is None else common
+        promised = len(job.prompt.ids) + room(job.prompt, job.params)
+        if len(prompt.ids) + aside.max_tokens > promised or sequence.reach(length) != length:
+            return False  # an answer that is cut into more pieces than were sampled, at the very end of its room
+        try:
+            sampler = Sampler(wanted, _seed(wanted), self._model)
+        except EngineError as error:
+            logger.warning("request %d: its aside cannot be written: %s", job.number, error)
+            return False
+        answer.close()
+        self._residents.cells.rewind(sequence, length)
+        slot.ended = Ended(finished, prompt, len(kept))
+        slot.answer = Answer(job, wanted, self._model, sampler)
+        job.send(Token(f"\n{aside.mark}\n"))
+        return True
+
+    def _with_aside_counted(self, slot: Slot, ended: Ended) -> Finished:
+        """Return what the answer came to, with the tokens of its aside; the chat keeps the answer alone."""
+        sequence = slot.sequence
+        if sequence is not None and sequence in self._residents.active and sequence.reach(ended.n_kept) == ended.n_kept:
+            self._residents.cells.rewind(sequence, ended.n_kept)
+        usage, n_aside = ended.finished.usage, len(slot.answer.sampled) if slot.answer else 0
+        usage = replace(
+            usage,
+            prompt_tokens=usage.prompt_tokens + len(slot.job.prompt.aside),
+            completion_tokens=usage.completion_tokens + n_aside,
+            aside_tokens=n_aside,
+            total_s=time.monotonic() - slot.started,
+        )
+        logger.info("request %d: an aside of %d tokens", slot.job.number, n_aside)
+        return replace(ended.finished, usage=usage)
+
+    def _check(self, slot: Slot) -> None:
         """End a slot whose caller has left, or whose time is up before its first token."""
         if slot.job.cancelled:
             logger.info("request %d: cancelled", slot.job.number)
             self._end(slot, None)
+        elif slot.ended and slot.job.is_late and slot.answer and not slot.answer.sampled:
+            self._end(slot, None)
         elif slot.job.is_late and slot.answer and not slot.answer.sampled:
             self._end(slot, EngineTimeout("The deadline passed before the first word; ask again later."))
 
-    def _end(self, slot: _Slot, last: Finished | EngineError | None) -> None:
+    def _end(self, slot: Slot, last: Finished | EngineError | None) -> None:
         """Free what a slot holds, then tell its caller: one who asks again at once finds the place free."""
         if slot not in self._slots:
             return
         self._slots.remove(slot)
         self._release(slot)
+        if slot.ended:  # whatever became of the aside, the answer stands
+            last = self._with_aside_counted(slot, slot.ended)
         if slot.answer:
             slot.answer.close()
         if slot.sequence in self._residents.active:

@@ -1,12 +1,13 @@
 """An engine behind OpenAI's chat completions: vLLM, llama-server, any compatible server. Knows the protocol alone.
 
 What OpenAI's own API does not define is sent under each name that the servers know: `top_k` (both), `repeat_penalty`
-and `repeat_last_n` (llama-server), `repetition_penalty` (vLLM; it looks at the whole text). Both ignore a name they do
-not know. api.openai.com refuses it: there, `dialect="openai"` sends none.
+and `repeat_last_n` (llama-server), `repetition_penalty` and `structured_outputs` (vLLM: the one looks at the whole
+text, the other constrains what follows a mark). Both ignore a name they do not know. api.openai.com refuses it: there,
+`dialect="openai"` sends none.
 """
 
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ import httpx
 from httpx_sse import aconnect_sse
 from pydantic import BaseModel, ValidationError
 
-from engines.base import ChatMessage, EngineInfo, SamplingParams
+from engines.base import Aside, ChatMessage, EngineInfo, SamplingParams
 from engines.remote import Piece, RemoteEngine
 from errors import EngineError
 
@@ -90,6 +91,7 @@ class OpenAIEngine(RemoteEngine):
         dialect: "openai" sends only what api.openai.com takes.
         n_params: Number of parameters, where the server does not say it or says it wrongly.
         n_ctx: Longest prompt and answer together, where the server does not say it.
+        headers: Sent besides, for a proxy before the server; never logged.
 
     Raises:
         EngineError: The address names no server or no model.
@@ -103,11 +105,13 @@ class OpenAIEngine(RemoteEngine):
         dialect: Dialect = "extended",
         n_params: int | None = None,
         n_ctx: int = N_CTX,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         url, _, model = address.partition("#")
         if not model:
             raise EngineError(f"{address!r} names no model; expected http://host:port/v1#model.")
-        super().__init__(model, url, headers={"Authorization": f"Bearer {api_key}"} if api_key else {})
+        key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        super().__init__(model, url, headers={**(headers or {}), **key})
         self._dialect = dialect
         self._n_params = n_params
         self._n_ctx = n_ctx
@@ -192,6 +196,8 @@ def request_body(
             "type": "json_schema",
             "json_schema": {"name": "answer", "schema": schema, "strict": True},
         }
+    if params.aside and extended:
+        body["structured_outputs"] = {"structural_tag": json.dumps(_tag(params.aside), ensure_ascii=False)}
     if extended:
         body |= {
             "top_k": params.top_k or -1,  # "all" is 0 here, -1 in vLLM, and either in llama-server
@@ -200,6 +206,13 @@ def request_body(
             "repeat_last_n": params.repeat_last_n,
         }
     return body
+
+
+def _tag(aside: Aside) -> dict[str, Any]:
+    """Return an aside in vLLM's words: free text, and JSON of the schema from the mark on."""
+    closing = aside.mark.replace("<<<", "<<</", 1)
+    structure = {"begin": aside.mark, "schema": parsed_schema(aside.json_schema), "end": closing}
+    return {"type": "structural_tag", "structures": [structure], "triggers": [aside.mark]}
 
 
 def parsed_schema(text: str) -> dict[str, Any]:

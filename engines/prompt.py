@@ -73,10 +73,12 @@ class Prompt:
     Attributes:
         ids: All of it.
         n_shared: How many of the first ids depend on the system text alone; 0 without one.
+        aside: What is read behind the answer, where something follows it: its end, a message, the mark.
     """
 
     ids: tuple[int, ...]
     n_shared: int
+    aside: tuple[int, ...] = ()
 
 
 class PromptFormat:
@@ -126,6 +128,10 @@ class PromptFormat:
     def answer(self, text: str) -> list[int]:
         """Ids of an answer as the model was trained to give it, its end not included."""
         return self._text(self._gap + text if self.version == "v3" else self._spaced(text))
+
+    def aside(self, message: str, mark: str) -> list[int]:
+        """Ids that end an answer, ask one thing more, and begin the reply with `mark`."""
+        return [self.vocabulary.eos, *self._head(message.strip()), *self._tail(), *self.answer(f"{mark}\n")]
 
     def _start(self) -> list[int]:
         return [] if self.vocabulary.bos is None else [self.vocabulary.bos]

@@ -12,7 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import httpx
@@ -59,7 +59,8 @@ class _Answer:
         self, params: SamplingParams, n_prompt: int, deadline_s: float | None, send: Callable[[EngineEvent], None]
     ) -> None:
         plain = params.json_schema is None  # JSON ends where its schema says: no stop text and no sentence may cut it
-        self.text = AnswerText(params.stop if plain else (), sentences=plain and params.end_at_sentence)
+        whole = plain and params.aside is None  # no sentence may be held back that JSON stands behind
+        self.text = AnswerText(params.stop if plain else (), sentences=whole and params.end_at_sentence)
         self.n_pieces = 0
         self._params = params
         self._counts = Piece(prompt_tokens=n_prompt)
@@ -169,7 +170,8 @@ class RemoteEngine(ABC):
         deadline_s: float | None = None,
         client: str = "",  # noqa: ARG002 - the server decides who is next
     ) -> AsyncGenerator[EngineEvent, None]:
-        """See `Engine.stream`."""
+        """See `Engine.stream`. An aside is asked for in the same message, so the model writes its mark itself."""
+        messages, params = with_aside(messages, params)
         events: asyncio.Queue[EngineEvent | EngineError | None] = asyncio.Queue()
         task = asyncio.create_task(self._work(list(messages), params, deadline_s, events.put_nowait))
         task.add_done_callback(lambda _: events.put_nowait(None))
@@ -325,6 +327,15 @@ class RemoteEngine(ABC):
             raise EngineError(f"{self.url} broke the connection off ({type(error).__name__}).") from error
         except ValidationError:
             raise EngineError(f"{self.url} sent what cannot be read; is it the right kind of server?") from None
+
+
+def with_aside(messages: Sequence[ChatMessage], params: SamplingParams) -> tuple[Sequence[ChatMessage], SamplingParams]:
+    """Return both with the aside's message behind the last one, and with room for its JSON."""
+    if params.aside is None:
+        return messages, params
+    *before, last = messages
+    asked: ChatMessage = {"role": last["role"], "content": f"{last['content']}\n\n{params.aside.message}"}
+    return [*before, asked], replace(params, max_tokens=params.max_tokens + params.aside.max_tokens)
 
 
 def _seconds(text: str | None) -> float | None:

@@ -145,14 +145,18 @@ def _fitting(value: Any, wanted: Any, where: str) -> Any:
     if wanted is Sampling:
         if not isinstance(value, dict):
             raise PersonaError(f"{where}: expected a table.")
-        return _build(Sampling, value, where)
+        return build(Sampling, value, where)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise PersonaError(f"{where}: expected a number, found {value!r}.")
     return wanted(value)
 
 
-def _build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
-    """Build a frozen dataclass from a TOML table, naming the first key that does not fit."""
+def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
+    """Build a frozen dataclass from a TOML table.
+
+    Raises:
+        PersonaError: A key is unknown, missing or of another type; the message names the first one.
+    """
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     for key in table:
         if key not in known:
@@ -170,7 +174,12 @@ def _build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
         raise PersonaError(f"{where}: {error}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file.
+
+    Raises:
+        PersonaError: The file is missing, or is no TOML in UTF-8.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -185,7 +194,7 @@ def load_persona(path: Path) -> Persona:
     Raises:
         PersonaError: The file is missing or wrong; the message names the file, the key and the remedy.
     """
-    persona = _build(Persona, _read(path), path.name)
+    persona = build(Persona, read(path), path.name)
     if persona.key != path.stem:
         raise PersonaError(f"{path.name}: key is {persona.key!r}; expected {path.stem!r}, the name of the file.")
     return persona
@@ -197,10 +206,10 @@ def load_schemes(path: Path) -> Mapping[str, Scheme]:
     Raises:
         PersonaError: The file is missing or wrong, or an id stands twice.
     """
-    tables = _read(path).get("scheme", [])
+    tables = read(path).get("scheme", [])
     schemes: dict[str, Scheme] = {}
     for number, table in enumerate(tables, 1):
-        scheme = _build(Scheme, table, f"{path.name}: scheme {number}")
+        scheme = build(Scheme, table, f"{path.name}: scheme {number}")
         if scheme.id in schemes:
             raise PersonaError(f"{path.name}: scheme {number}: id {scheme.id!r} stands twice; rename one.")
         schemes[scheme.id] = scheme

@@ -18,16 +18,29 @@ from typing import Literal
 
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
-from prometheus_client import CollectorRegistry, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from dialogue.conversation import Conversation
+from dialogue.evaluation import RESULTS, Result
 from errors import ChatError
-from personas import PERSONAS
+from personas import PERSONAS, SCHEMES
 from service.health import NO_STORE
-from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, Event, Tier, TierStatus, Usage, User
+from tiers.base import (
+    ANSWER_AS_USUAL,
+    AnswerOptions,
+    Done,
+    Evaluation,
+    Event,
+    Scheme,
+    SchemeRead,
+    Tier,
+    TierStatus,
+    Usage,
+    User,
+)
 from tiers.budget import Limits, Spent
 
 log = logging.getLogger(__name__)
@@ -39,7 +52,8 @@ BREAKER_VALUE: Mapping[Breaker, int] = {"closed": 0, "half_open": 1, "open": 2}
 OTHER = "other"  # the label of everything that is not named here: an endless label would fill Prometheus's disk
 FAILURES = frozenset(
     "engine_failed engine_busy engine_timeout engine_missing model_missing model_corrupt model_not_chat "
-    "tier_unavailable ledger_unavailable hub_unreachable preparing retrieval internal".split()
+    "tier_unavailable ledger_unavailable hub_unreachable preparing retrieval internal "
+    "premium_waking premium_slow premium_down premium_refused".split()
 )
 SECONDS = (0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 150)  # 15 s is where pupils give up
 TOKENS = (8, 16, 32, 64, 96, 128, 160, 256, 512, 1024)
@@ -98,6 +112,18 @@ class Metrics:
         self._first = self._histogram("time_to_first_token_seconds", first, SECONDS)
         self._wait = self._histogram("queue_wait_seconds", "Seconds spent waiting for a place.", SECONDS)
         self._tokens_out = self._histogram("tokens_out", "Tokens of an answer.", TOKENS)
+        self._schemes = Counter(
+            "scheme_grade",
+            "Answers by the scheme that was announced and how far they reason by it, 0 to 4.",
+            ("tier", "persona", "scheme", "told", "grade"),
+            registry=self.registry,
+        )
+        self._evaluations = Counter(
+            "eval", "Evaluations by what became of them.", ("tier", "result"), registry=self.registry
+        )
+        self._fixed = Counter(
+            "fixed_replies", "Turns that no model was asked for, cards included.", ("tier",), registry=self.registry
+        )
         self.registry.register(_NowCollector(now))
 
     def _histogram(self, name: str, said: str, buckets: tuple[float, ...]) -> Histogram:
@@ -119,6 +145,19 @@ class Metrics:
             answers, tokens = answers + 1, tokens + usage.prompt_tokens
             self._prompts[tier] = answers, tokens
             self._average.labels(tier).set(tokens / answers)
+
+    def graded(self, tier: TierName, persona: str, read: SchemeRead, *, told: bool) -> None:
+        """Count how far an answer reasons by its scheme; `told` says whether the model knew of it."""
+        scheme = read.announced if read.announced in SCHEMES else OTHER
+        self._schemes.labels(tier, self._label(persona), scheme, "yes" if told else "no", str(read.grade)).inc()
+
+    def evaluated(self, tier: TierName, result: Result) -> None:
+        """Count what became of an evaluation."""
+        self._evaluations.labels(tier, result if result in RESULTS else OTHER).inc()
+
+    def fixed(self, tier: TierName) -> None:
+        """Count a turn that no model was asked for. Neither who it was nor which rule spoke."""
+        self._fixed.labels(tier).inc()
 
     def failed(self, tier: TierName, persona: str, code: str) -> None:
         """Count an answer that failed; `code` is that of the error."""
@@ -151,11 +190,21 @@ class MeasuredTier:
         """See `Tier.stream`."""
         persona = conversation.persona.key
         self._metrics.called(self._name, persona)
+        told = False
         try:
             async with aclosing(self._tier.stream(conversation, user, options)) as events:
                 async for event in events:
-                    if isinstance(event, Done):
-                        self._metrics.answered(self._name, persona, event.usage)
+                    match event:
+                        case Scheme():
+                            told = event.told
+                        case SchemeRead():
+                            self._metrics.graded(self._name, persona, event, told=told)
+                        case Evaluation(result=result):
+                            self._metrics.evaluated(self._name, result)
+                        case Done(usage=usage) if usage.completion_tokens:
+                            self._metrics.answered(self._name, persona, usage)
+                        case Done():  # a time of nothing would make the others look shorter
+                            self._metrics.fixed(self._name)
                     yield event
         except ChatError as error:
             self._metrics.failed(self._name, persona, error.code)

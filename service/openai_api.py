@@ -15,14 +15,12 @@ from contextlib import aclosing
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from fastapi.sse import format_sse_event
-from starlette.types import Receive, Scope, Send
 
 from errors import TierUnavailable
 from personas import PERSONAS, Persona
-from service.health import NO_STORE
 from service.openai_shapes import (
     RETRY_PREPARING_S,
     ChatRequest,
@@ -33,7 +31,8 @@ from service.openai_shapes import (
     to_options,
     unknown_model,
 )
-from tiers.base import Event, Queued, Tier, Token, User, Warming
+from service.sse import EventStream
+from tiers.base import Card, Event, Queued, Tier, Token, User, Warming
 from tiers.pulse import pulsed
 
 log = logging.getLogger(__name__)
@@ -51,10 +50,11 @@ _SALT = secrets.token_bytes(16)  # new at each start: a client's key leads back 
 Events = AsyncGenerator[Event | None, None]  # None is a moment in which nothing happened
 
 
-class _Route(APIRoute):
+class FaultRoute(APIRoute):
     """A route whose errors have OpenAI's shape, those of its body included."""
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        """Answer with a fault where the handler raises."""
         handle = super().get_route_handler()
 
         async def handled(request: Request) -> Response:
@@ -64,22 +64,6 @@ class _Route(APIRoute):
                 return fault_of(error).response()
 
         return handled
-
-
-class _EventStream(StreamingResponse):
-    """Server-sent events that close their source however the response ends, even before its first byte."""
-
-    def __init__(self, lines: AsyncGenerator[bytes, None], source: Events) -> None:
-        headers = {"Cache-Control": NO_STORE, "X-Accel-Buffering": "no"}  # a proxy that gathers would show all at once
-        super().__init__(lines, media_type="text/event-stream", headers=headers)
-        self._closed_after = (lines, source)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            for generator in self._closed_after:
-                await generator.aclose()
 
 
 class _Api:
@@ -98,15 +82,15 @@ class _Api:
             return unknown_model(known).response()
         conversation = to_conversation(body, self._personas)
         options = to_options(body)
-        user = User(client_key(request, body.user))
+        user = visitor(request, body.user)
         key, turns = conversation.persona.key, conversation.turns
         log.info("Completion asked: persona=%s turns=%d chars=%d", key, len(turns), sum(len(t.text) for t in turns))
-        events = pulsed(self._patient(self._tier.stream(conversation, user, options)), PULSE_S)
+        events = pulsed(patient(self._tier.stream(conversation, user, options), self._preparing_wait_s), PULSE_S)
         if not body.stream:
             return await self._whole(events, request, key, body.model)
         first = await anext(events, None)  # what is refused at once is refused with a status, not in mid-stream
         include_usage = body.stream_options is not None and body.stream_options.include_usage
-        return _EventStream(self._lines(first, events, key, body.model, include_usage=include_usage), events)
+        return EventStream(self._lines(first, events, key, body.model, include_usage=include_usage), events)
 
     async def models(self) -> dict[str, Any]:
         """List the model in use, none while it is prepared, and the personas."""
@@ -133,19 +117,6 @@ class _Api:
     def _reply(self, persona: str, asked: str) -> Reply:
         return Reply(self._tier.status.model or asked, persona)
 
-    async def _patient(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-        """Pass everything on, and lose patience when the model is prepared for too long."""
-        began = time.monotonic()
-        async with aclosing(events):
-            async for event in events:
-                if isinstance(event, Warming) and time.monotonic() - began >= self._preparing_wait_s:
-                    raise TierUnavailable(
-                        f"The model is still being prepared ({event.code}).",
-                        code="preparing",
-                        retry_after_s=RETRY_PREPARING_S,
-                    )
-                yield event
-
     async def _whole(self, events: Events, request: Request, persona: str, asked: str) -> Response:
         said = Said()
         async with aclosing(events):
@@ -168,8 +139,11 @@ class _Api:
                 match event:
                     case Token(text):
                         yield _data(reply.chunk(text, first=not said.texts))
+                    case Card(text=text):  # in mid-answer, what was said cannot be taken back: the card ends it
+                        text = f"\n\n{text}" if said.texts else text
+                        yield _data(reply.chunk(text, first=not said.texts))
                     case None | Queued() | Warming():
-                        yield format_sse_event(comment=_comment(event))
+                        yield format_sse_event(comment=comment_of(event))
                 said.take(event)
             ended = said.done.reason
             for chunk in reply.end(said, include_usage=include_usage):
@@ -183,6 +157,24 @@ class _Api:
             log.info("Completion ended: persona=%s how=%s", persona, ended)
 
 
+async def patient(events: AsyncGenerator[Event, None], wait_s: float) -> AsyncGenerator[Event, None]:
+    """Pass everything on, and lose patience when the model is prepared for longer than `wait_s` seconds.
+
+    Raises:
+        TierUnavailable: `preparing`.
+    """
+    began = time.monotonic()
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Warming) and time.monotonic() - began >= wait_s:
+                raise TierUnavailable(
+                    f"The model is still being prepared ({event.code}).",
+                    code="preparing",
+                    retry_after_s=RETRY_PREPARING_S,
+                )
+            yield event
+
+
 def openai_routes(
     tier: Tier, personas: Mapping[str, Persona] = PERSONAS, *, preparing_wait_s: float = PREPARING_WAIT_S
 ) -> list[APIRoute]:
@@ -194,12 +186,17 @@ def openai_routes(
     """
     api = _Api(tier, personas, preparing_wait_s)
     return [
-        _Route(
+        FaultRoute(
             "/v1/chat/completions", api.complete, methods=["POST"], response_model=None, max_body_size=MAX_BODY_BYTES
         ),
-        _Route("/v1/models", api.models, methods=["GET"]),
-        _Route("/v1/models/{model:path}", api.model, methods=["GET"], response_model=None),
+        FaultRoute("/v1/models", api.models, methods=["GET"]),
+        FaultRoute("/v1/models/{model:path}", api.model, methods=["GET"], response_model=None),
     ]
+
+
+def visitor(request: Request, user: str | None) -> User:
+    """Return who asks, as far as a tier needs to know: keys without a name."""
+    return User(client_key(request, user), address=client_key(request, None))
 
 
 def client_key(request: Request, user: str | None) -> str:
@@ -228,7 +225,8 @@ async def _after(first: Event | None, events: Events) -> Events:
         yield event
 
 
-def _comment(event: Queued | Warming | None) -> str:
+def comment_of(event: Queued | Warming | None) -> str:
+    """Return what a silent stream says of a wait."""
     match event:
         case Queued(place=place):
             return f"queued {place}"

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from dialogue.conversation import Conversation, Turn, clean_message
 from errors import MessageError, PersonaError, TierBusy, TierUnavailable, place_of
 from personas import Persona
-from tiers.base import AnswerOptions, Citation, Done, Event, Notice, Token, Usage
+from tiers.base import AnswerOptions, Card, Citation, Done, Event, Notice, Scheme, SchemeRead, Token, Usage
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +90,13 @@ class ChatRequest(BaseModel):
     user: str | None = Field(None, max_length=512)
 
 
-def to_conversation(request: ChatRequest, personas: Mapping[str, Persona]) -> Conversation:
+def to_conversation(request: ChatRequest, personas: Mapping[str, Persona], *, answered: bool = False) -> Conversation:
     """Return the conversation that waits for an answer; its first message may be the philosopher's opening.
+
+    Args:
+        request: As it was sent.
+        personas: Who can be asked.
+        answered: Whether the philosopher may have spoken last; the pupil must then have spoken somewhere.
 
     Raises:
         PersonaError: There is no such persona.
@@ -115,7 +120,7 @@ def to_conversation(request: ChatRequest, personas: Mapping[str, Persona]) -> Co
                 )
             case _:
                 raise MessageError(f"messages.{number}: a role is user or assistant.", code="message_role")
-    if turns[-1].role != "user":
+    if turns[-1].role != "user" and not (answered and any(turn.role == "user" for turn in turns)):
         raise MessageError("The last message must be the user's.", code="message_order")
     if sum(len(turn.text) for turn in turns) > MAX_CHARS:
         raise MessageError(f"The messages have more than {MAX_CHARS} characters; cut the conversation.", code=TOO_LONG)
@@ -165,7 +170,7 @@ class Said:
 
     texts: list[str] = field(default_factory=list)
     done: Done = field(default_factory=lambda: Done("stop", Usage()))
-    extras: dict[str, list[Any]] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
 
     def take(self, event: Event | None) -> None:
         """Keep what the end of an answer says."""
@@ -176,6 +181,13 @@ class Said:
                 self.extras.setdefault("notices", []).append(code)
             case Citation():
                 self.extras.setdefault("citations", []).append(asdict(event))
+            case Card(kind, text):  # it stands in place of whatever was said
+                self.texts = [text]
+                self.extras["card"] = kind
+            case Scheme():
+                self.extras["scheme"] = asdict(event)
+            case SchemeRead():
+                self.extras["scheme_read"] = asdict(event)
             case Done():
                 self.done = event
 
@@ -193,7 +205,7 @@ class Reply:
         """Return the answer as one object."""
         message = {"role": "assistant", "content": "".join(said.texts), "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(said)}
-        return self._object("chat.completion", [choice]) | {"usage": _usage(said)} | said.extras
+        return self._object("chat.completion", [choice]) | {"usage": usage_of(said)} | said.extras
 
     def chunk(self, text: str, *, first: bool = False) -> dict[str, Any]:
         """Return the next part of the text."""
@@ -204,7 +216,7 @@ class Reply:
         """Return the chunks after the text."""
         choice = {"index": 0, "delta": {}, "finish_reason": _finish_reason(said)}
         last = self._object("chat.completion.chunk", [choice]) | said.extras
-        counts = self._object("chat.completion.chunk", []) | {"usage": _usage(said)}
+        counts = self._object("chat.completion.chunk", []) | {"usage": usage_of(said)}
         return [last, counts] if include_usage else [last]
 
     def _object(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
@@ -223,7 +235,8 @@ def _finish_reason(said: Said) -> str:
     return "stop" if said.done.reason == "stop" else "length"
 
 
-def _usage(said: Said) -> dict[str, Any]:
+def usage_of(said: Said) -> dict[str, Any]:
+    """Return what an answer cost, as OpenAI counts it."""
     usage = said.done.usage
     return {
         "prompt_tokens": usage.prompt_tokens,

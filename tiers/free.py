@@ -4,21 +4,31 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
+from dialogue.condense import LIMITS, Limits
 from dialogue.conversation import Conversation
+from dialogue.evaluation import MAX_TOKENS, EvaluationAsk, Request, request_for
 from dialogue.prompt import STOPS, Hint, Message, build_messages, last_question, prefix_for
-from engines.base import Engine, Finished, Queued, SamplingParams, Token
+from dialogue.reading import read_evaluation
+from dialogue.turn import Plan
+from engines.base import Engine, SamplingParams, Token, Usage
 from errors import EngineBusy, EngineError, EngineTimeout, RetrievalError, TierBusy, TierUnavailable
 from personas import PERSONAS
 from retrieval.notes import Note, NoteIndex
-from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, Event, TierStatus, User, Warming
+from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, Evaluation, Event, Scheme, TierStatus, User, Warming
+from tiers.evaluating import aside_of, evaluated
 from tiers.meaning import MeaningSupply
-from tiers.supply import ModelChoice, ModelSupply
+from tiers.rules import ruled
+from tiers.supply import Load, ModelChoice, ModelSupply
 
 log = logging.getLogger(__name__)
 
 NOTES = Path(__file__).parents[1] / "data" / "notes"
+EVALUATION_TOKENS = MAX_TOKENS + 400  # with the message that asks for it
+SMALL_LIMITS = Limits(history_tokens=450)  # a turn of a small model carries its note as well
 SMALL_PROMPT_TOKENS = 1_400  # what the embedded model was trained to follow; longer histories make it wander
 MAX_ANSWER_TOKENS = 512  # a page; more would hold a place that others wait for, and the deadline cuts it anyway
 DROPPED_AT_ONCE = 4  # exchanges; a cut is rare and deep, so that the prompt stays the same between two cuts
@@ -55,10 +65,19 @@ class FreeTier:
         supply: Brings the model; started by the caller.
         index: Reading notes for small models; None to do without. May be replaced by a better one at any time.
         deadline_s: Seconds an answer may take, waiting in the queue included.
+        evaluates: Who evaluates where an evaluation is wanted; None lets the model's size decide.
     """
 
-    def __init__(self, supply: ModelSupply, index: NoteIndex | None, deadline_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        supply: ModelSupply,
+        index: NoteIndex | None,
+        deadline_s: float = 60.0,
+        *,
+        evaluates: Literal["model", "rules"] | None = None,
+    ) -> None:
         self._supply = supply
+        self._evaluates = evaluates
         self.index = index
         self.meaning: MeaningSupply | None = None
         self._deadline_s = deadline_s
@@ -67,6 +86,11 @@ class FreeTier:
     def status(self) -> TierStatus:
         """See `Tier.status`."""
         return self._supply.status
+
+    @property
+    def load(self) -> Load | None:
+        """How busy the engine is."""
+        return self._supply.load
 
     def close(self) -> None:
         """Free the model and the embedder."""
@@ -78,6 +102,12 @@ class FreeTier:
         self, conversation: Conversation, user: User, options: AnswerOptions = ANSWER_AS_USUAL
     ) -> AsyncGenerator[Event, None]:
         """See `Tier.stream`."""
+        async with aclosing(ruled(conversation, lambda plan: self._answer(plan, user, options))) as events:
+            async for event in events:
+                yield event
+
+    async def _answer(self, plan: Plan, user: User, options: AnswerOptions) -> AsyncGenerator[Event, None]:
+        """Ask the model for a turn that no rule has answered."""
         while (engine := self._supply.engine) is None:
             status = self._supply.status
             if status.state == "failed":
@@ -86,41 +116,122 @@ class FreeTier:
                 )
             yield Warming(status.step, status.progress)
             await asyncio.sleep(STATUS_EVERY_S)
-        params = _params(engine, conversation, options)
-        # In a thread: finding a note by its meaning takes 20 ms, in which other pupils' tokens would wait.
-        messages = await asyncio.to_thread(self._messages, engine, conversation, params.max_tokens)
         try:
-            asked = engine.stream(messages, params, deadline_s=self._deadline_s, client=user.client)
-            async with aclosing(asked) as events:
+            # In a thread: finding a note by its meaning takes 20 ms, in which other pupils' tokens would wait.
+            asked = await asyncio.to_thread(self._asked, engine, plan, options)
+            async with aclosing(self._said(engine, plan, user, options, asked)) as events:
                 async for event in events:
-                    match event:
-                        case Queued() | Token():
-                            yield event
-                        case Finished(reason, usage):
-                            yield Done(reason, usage)
+                    yield event
         except (EngineBusy, EngineTimeout) as error:
             raise TierBusy(str(error), code=error.code, retry_after_s=error.retry_after_s) from error
         except EngineError as error:
             log.error("The engine failed: %s", error)
             raise TierUnavailable(str(error), code=error.code) from error
 
-    def _messages(self, engine: Engine, conversation: Conversation, n_answer: int) -> list[Message]:
-        """Build the prompt, without the oldest exchanges where it would not fit."""
+    async def _said(
+        self, engine: Engine, plan: Plan, user: User, options: AnswerOptions, asked: "_Asked | None"
+    ) -> AsyncGenerator[Event, None]:
+        """Yield what an engine says, or what is said in its place."""
+        told, by_rules = can_be_told(engine), None
+        if options.evaluation and (asked is None or asked.request is None):
+            by_rules = await asyncio.to_thread(_read, plan, options.evaluation, can_judge=self._can_judge(engine))
+        if asked is None:  # an evaluation alone, that no model is asked for
+            yield by_rules or Evaluation(None, "missing")
+            yield Done("stop", Usage())
+            return
+        if plan.limit and plan.limit.spoken and not told and not asked.alone:
+            yield Token(plan.limit.spoken)
+            yield Done("stop", Usage())
+            return
+        if plan.move and not asked.alone:
+            yield Scheme(plan.move.scheme, plan.move.name, told=told)
+        answer = engine.stream(asked.messages, asked.params, deadline_s=self._deadline_s, client=user.client)
+        async with aclosing(evaluated(answer, asked.request, alone=asked.alone)) as events:
+            async for event in events:
+                if by_rules and isinstance(event, Done):
+                    yield by_rules
+                yield event
+
+    def _can_judge(self, engine: Engine) -> bool:
+        return self._evaluates == "model" or (self._evaluates is None and can_be_told(engine))
+
+    def _asked(self, engine: Engine, plan: Plan, options: AnswerOptions) -> "_Asked | None":
+        """Build what the engine is asked; None where only an evaluation is wanted and no model is asked for it."""
+        alone = options.evaluation is not None and options.evaluation.place == "alone"
+        asks = options.evaluation is not None and self._can_judge(engine)
+        request = request_for(plan.conversation, options.evaluation) if options.evaluation and asks else None
+        if alone and request is None:
+            return None
+        params = params_for(engine, plan.conversation, options)
+        if request and alone:
+            params = SamplingParams(
+                temperature=request.temperature, repeat_penalty=1.0, max_tokens=request.max_tokens,
+                json_schema=request.schema,
+            )  # fmt: skip
+        elif request:
+            params = replace(params, aside=aside_of(request))
+        n_aside = EVALUATION_TOKENS if request else 0
+        n_answer = params.max_tokens + n_aside
+        messages = self._messages(engine, plan, n_answer, options.whole_history, request if alone else None)
+        return _Asked(messages, params, request, alone)
+
+    def _messages(
+        self, engine: Engine, plan: Plan, n_answer: int, whole_history: bool, last: Request | None
+    ) -> list[Message]:
+        """Build the prompt: the oldest exchanges condensed, and left out where it would still not fit."""
         prefix = prefix_for(engine.info.n_params)
         hints: Sequence[Hint | None] = ()
+        limits: Limits | None = LIMITS
         budget = engine.info.n_ctx - n_answer
         if prefix == "short":
-            hints = [to_hint(note) for note in notes_for(self.index, conversation)]
-            budget = min(budget, SMALL_PROMPT_TOKENS)
-        messages = build_messages(conversation, hints, prefix=prefix)
+            hints = [to_hint(note) for note in notes_for(self.index, plan.conversation)]
+            budget, limits = budget if whole_history else min(budget, SMALL_PROMPT_TOKENS), SMALL_LIMITS
+        messages = plan.prompt(
+            lambda text: engine.count_tokens([{"role": "user", "content": text}]),
+            hints=hints,
+            prefix=prefix,
+            told=can_be_told(engine),
+            limits=None if whole_history else limits,
+        ).messages
+        if last:
+            messages = _with_message(messages, last)
         while engine.count_tokens(messages) > budget and len(messages) > 2:
             # One system message, then pairs; the last message is the pupil's and always stays.
             messages = [messages[0], *messages[1:][min(2 * DROPPED_AT_ONCE, len(messages) - 2) :]]
         return messages
 
 
-def _params(engine: Engine, conversation: Conversation, options: AnswerOptions) -> SamplingParams:
-    """What the persona says, unless `options` says otherwise."""
+def _read(plan: Plan, ask: EvaluationAsk, *, can_judge: bool) -> Evaluation:
+    """Return the evaluation that rules give for a model that cannot; a model that can was not asked for a reason."""
+    data = None if can_judge else read_evaluation(plan.conversation, ask)
+    return Evaluation(data, "missing" if data is None else "ok", by="model" if can_judge else "rules")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What an engine is asked for one turn."""
+
+    messages: list[Message]
+    params: SamplingParams
+    request: Request | None
+    alone: bool
+
+
+def can_be_told(engine: Engine) -> bool:
+    """Whether the model can follow a line that names a move: one that keeps the form alone says it aloud instead."""
+    return prefix_for(engine.info.n_params) == "full"
+
+
+def _with_message(messages: list[Message], request: Request) -> list[Message]:
+    """Ask for an evaluation at the end of a conversation, whoever spoke last."""
+    *before, last = messages
+    if last["role"] == "user":
+        return [*before, {"role": "user", "content": f"{last['content']}\n\n{request.message}"}]
+    return [*messages, {"role": "user", "content": request.message}]
+
+
+def params_for(engine: Engine, conversation: Conversation, options: AnswerOptions) -> SamplingParams:
+    """Return how an answer is sampled: as the persona says, unless `options` says otherwise."""
     usual = conversation.persona.sampling_for(prefix_for(engine.info.n_params))
     allowed = min(MAX_ANSWER_TOKENS, engine.info.n_ctx // 2)  # half of a small context stays for the conversation
     return SamplingParams(

@@ -59,6 +59,21 @@ class ModelChoice:
     embedder_key: str | None = None
 
 
+@dataclass(frozen=True)
+class Load:
+    """How busy an engine is.
+
+    Attributes:
+        waiting: Requests in line.
+        cells_used: Tokens that all chats hold together.
+        cells: How many they may hold.
+    """
+
+    waiting: int
+    cells_used: int
+    cells: int
+
+
 class ModelSupply:
     """Owns the engine of the free tier, from nothing to warm.
 
@@ -101,6 +116,12 @@ class ModelSupply:
         """The engine, while it is ready."""
         engine = self._engine
         return engine if engine is not None and engine.failure is None else None
+
+    @property
+    def load(self) -> Load | None:
+        """How busy the engine is; None while there is none, or where it does not say."""
+        stats = getattr(self.engine, "stats", None)
+        return Load(stats.waiting, stats.cells, self._choice.n_cells) if stats else None
 
     def start(self) -> None:
         """Begin; returns at once."""

@@ -327,7 +327,10 @@ def test_citations_come_with_the_end() -> None:
     assert whole is not None
     assert last is not None
     assert whole["citations"] == last["citations"] == [
-        {"number": 1, "author": "Kant", "work": "Fondements", "locus": "II", "text": "Agis…"}
+        {
+            "number": 1, "author": "Kant", "work": "Fondements", "locus": "II", "text": "Agis…", "id": "", "link": "",
+            "original": True,
+        }
     ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from engines.testing import ScriptedEngine
 from errors import EngineBusy, EngineError, EngineTimeout, TierBusy, TierUnavailable
 from personas import PERSONAS
 from retrieval.notes import NoteIndex
-from tiers.base import Done, Event, TierStatus, Token, User, Warming
+from tiers.base import Done, Event, Scheme, SchemeRead, TierStatus, Token, User, Warming
 from tiers.free import NOTES, FreeTier, notes_for, open_free_tier
 from tiers.supply import ModelChoice
 
@@ -52,7 +52,7 @@ async def test_a_real_model_answers_through_the_whole_tier(real: FreeTier) -> No
     events = await collect(real)
     kinds = [type(event) for event in events if not isinstance(event, Warming)]
     assert kinds[-1] is Done
-    assert set(kinds[:-1]) <= {Token}
+    assert set(kinds[:-1]) <= {Token, Scheme, SchemeRead}
     done = events[-1]
     assert isinstance(done, Done)
     assert done.usage.completion_tokens > 0

@@ -1,0 +1,185 @@
+"""What the gateway adds over its engine alone: to the first token, and to eight answers at once; the search included.
+
+    python -m benchmarks.gateway --out benchmarks/results/gateway.json
+
+The engine is one that follows a script at the pace of a GPU elsewhere (it takes no processor time here), so that what
+is measured is ours: token, body, ledger, search, prompt, events, client. Direct and through the gateway are asked in
+turn, in one run. A page is asked the whole way: router's client over a real port. Exit status 1 where a bound is
+exceeded.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
+from decimal import Decimal
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Annotated, Any
+
+import typer
+import uvicorn
+from fastapi import FastAPI
+
+from benchmarks.machine import save
+from cli import run_commands
+from dialogue.conversation import Conversation, Turn
+from engines.base import Engine, SamplingParams, Token
+from engines.testing import ScriptedEngine
+from personas import PERSONAS
+from service.gateway import gateway
+from tiers.account import LedgerAccount
+from tiers.base import Token as TierToken
+from tiers.base import User
+from tiers.budget import Price
+from tiers.cited import CitedTier, Reading
+from tiers.ledger import Ledger
+from tiers.local import notes_searcher
+from tiers.opening import limits_of
+from tiers.premium import PremiumTier
+from tiers.seal import Seal
+from tiers.store import Store
+
+SECRET = "only for the length of this measurement"  # noqa: S105 - protects nothing
+FIRST_TOKEN_MS, THROUGHPUT_SHARE = 15.0, 0.03
+PACE_S = 0.02  # 50 tokens a second: a 14B on an A10
+QUESTIONS = (
+    "Est-ce que mentir par humanité est contraire au devoir ?",
+    "Peut-on être libre en obéissant à la loi morale ?",
+    "Que puis-je connaître de la réalité en elle-même ?",
+    "Pourquoi la dignité n'a-t-elle pas de prix ?",
+)
+
+
+def asked(n: int) -> Conversation:
+    """Return a question that waits for its answer."""
+    kant = PERSONAS["kant"]
+    return Conversation(kant, (Turn("assistant", kant.opening), Turn("user", QUESTIONS[n % len(QUESTIONS)])))
+
+
+async def direct(engine: Engine, n_tokens: int) -> tuple[float, float]:
+    """Ask the engine; return seconds to the first token and to the end."""
+    began, first = time.perf_counter(), 0.0
+    params = SamplingParams(max_tokens=n_tokens)
+    async with aclosing(engine.stream([{"role": "user", "content": QUESTIONS[0]}], params)) as events:
+        async for event in events:
+            first = first or (time.perf_counter() - began if isinstance(event, Token) else 0.0)
+    return first, time.perf_counter() - began
+
+
+async def through(tier: PremiumTier, n: int, person: str) -> tuple[float, float]:
+    """Ask the gateway as the page does; return the same two times."""
+    began, first = time.perf_counter(), 0.0
+    async with aclosing(tier.stream(asked(n), User(f"tab-{n}", person=person))) as events:
+        async for event in events:
+            first = first or (time.perf_counter() - began if isinstance(event, TierToken) else 0.0)
+    return first, time.perf_counter() - began
+
+
+def key(n: int) -> str:
+    """Return a pseudonym."""
+    return hashlib.sha256(str(n).encode()).hexdigest()
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """Serve in a thread; give the address."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
+
+
+@contextmanager
+def gateway_over(engine: Engine, data_dir: Path, folder: Path) -> Iterator[tuple[str, bool]]:
+    """Serve the gateway, with the notes and a ledger on disk; give its address, and whether it searches by meaning."""
+    searcher = notes_searcher(data_dir)
+    tier = CitedTier(engine, searcher, Reading(n_ctx=8192), model="paced")
+    limits = limits_of(Decimal(10_000), Decimal(10_000), Decimal("1.48"))
+    store = Store(f"sqlite:///{folder}/gateway.sqlite")
+    account = LedgerAccount(Ledger(store, limits), store, limits)
+    app = gateway(tier, seal=Seal(SECRET), account=account, price=Price(Decimal("1.48")))
+    with served(app) as url:
+        yield url, bool(searcher and searcher.embedder)
+    store.close()
+
+
+async def first_tokens(engine: Engine, tier: PremiumTier, n: int) -> dict[str, Any]:
+    """Ask both in turn, one answer at a time."""
+    alone, behind = [], []
+    await through(tier, 0, key(0))  # connections and caches as they are after the first pupil
+    for i in range(n):
+        alone.append((await direct(engine, 8))[0])
+        behind.append((await through(tier, i, key(i)))[0])
+    added = [1000 * (b - a) for a, b in zip(alone, behind, strict=True)]
+    return {"answers": n, "added_ms": {"p50": round(median(added), 2), "p90": round(quantiles(added, n=10)[8], 2),
+                                       "longest": round(max(added), 2)}}  # fmt: skip
+
+
+async def throughput(engine: Engine, tier: PremiumTier, n_tokens: int, streams: int, rounds: int) -> dict[str, Any]:
+    """Let `streams` pupils ask one question after the other, directly and then through; tokens a second of them all."""
+
+    async def asking(pupil: int, *, behind: bool) -> None:
+        await asyncio.sleep(pupil * PACE_S * n_tokens / streams)  # pupils do not press the button at the same moment
+        for i in range(rounds):
+            await (through(tier, pupil + i, key(pupil)) if behind else direct(engine, n_tokens))
+
+    rates = []
+    for behind in (False, True):
+        began = time.perf_counter()
+        await asyncio.gather(*(asking(pupil, behind=behind) for pupil in range(streams)))
+        rates.append(streams * rounds * n_tokens / (time.perf_counter() - began))
+    return {"streams": streams, "tokens": n_tokens, "answers": streams * rounds, "alone": round(rates[0], 1),
+            "through": round(rates[1], 1), "lost_share": round(1 - rates[1] / rates[0], 4)}  # fmt: skip
+
+
+async def measure(engine: ScriptedEngine, url: str, n: int, rounds: int, n_tokens: int) -> dict[str, Any]:
+    """Return both figures; the gateway stands over this very engine."""
+    tier = PremiumTier(url, Seal(SECRET))
+    try:
+        engine.script = (Token("mot "),) * 4
+        first = await first_tokens(engine, tier, n)
+        engine.script = (Token("mot "),) * n_tokens
+        return {"first_token": first, "throughput": await throughput(engine, tier, n_tokens, 8, rounds)}
+    finally:
+        await tier.aclose()
+
+
+def main(
+    out: Annotated[Path | None, typer.Option(help="Where the result is written; never over another one.")] = None,
+    data_dir: Annotated[Path, typer.Option(help="Where the embedder lies.")] = Path(".data"),
+    n: Annotated[int, typer.Option(help="Answers for the first token.")] = 40,
+    rounds: Annotated[int, typer.Option(help="Questions of each of eight pupils.")] = 5,
+    tokens: Annotated[int, typer.Option(help="Tokens of an answer.")] = 150,
+) -> None:
+    """Measure what the gateway adds."""
+    if out and out.exists():
+        raise typer.BadParameter(f"{out} exists; move it away.")
+    engine = ScriptedEngine(pause_s=PACE_S)
+    with tempfile.TemporaryDirectory() as folder, gateway_over(engine, data_dir, Path(folder)) as (url, meaning):
+        measured = asyncio.run(measure(engine, url, n, rounds, tokens))
+    result: dict[str, Any] = {"search": "hybrid" if meaning else "words", "pace_s": PACE_S, **measured}
+    added, lost = result["first_token"]["added_ms"]["p50"], result["throughput"]["lost_share"]
+    result["holds"] = added <= FIRST_TOKEN_MS and lost <= THROUGHPUT_SHARE
+    print(json.dumps(result, ensure_ascii=False, indent=1))
+    if out:
+        save(out, result)
+    if not result["holds"]:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    run_commands(main, level=logging.WARNING)

@@ -1,0 +1,77 @@
+"""The dialogue's rules around an answer, the same in every tier: card, fixed reply, check of what a model says.
+
+Knows dialogue and this room's events; knows no engine. A tier gives the answer as a function of the plan, and this
+puts the rules before it and behind it, so that no route and no page can leave them out.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from dialogue.conversation import Conversation
+from dialogue.safety import assess_answer
+from dialogue.safety import card as crisis_card
+from dialogue.scheme_score import card as scheme_card
+from dialogue.scheme_score import score
+from dialogue.turn import Plan, plan_turn
+from engines.base import Token, Usage
+from tiers.base import Card, Done, Event, Scheme, SchemeRead
+
+log = logging.getLogger(__name__)
+
+CRISIS = Card("crisis", crisis_card("fr"), crisis_card("en"))
+LOOK_BACK = 600  # characters of an answer that are checked with each new piece; what a rule looks for is shorter
+
+
+async def ruled(
+    conversation: Conversation, answer: Callable[[Plan], AsyncGenerator[Event, None]]
+) -> AsyncGenerator[Event, None]:
+    """Yield what happens in a turn; see `Tier.stream`.
+
+    Args:
+        conversation: As it was asked.
+        answer: Asks a model for the turn that is planned; is not called where a card or a fixed reply answers. Its
+            `Done` is the last event.
+    """
+    plan = await asyncio.to_thread(plan_turn, conversation)
+    if plan.distress.stops:
+        log.info("A card answers")  # neither which rule nor which pupil
+        yield CRISIS
+        yield Done("stop", Usage())
+        return
+    if plan.reply is not None:
+        yield Token(plan.reply)
+        yield Done("stop", Usage())
+        return
+    said, announced = "", None
+    async with aclosing(answer(plan)) as events:
+        async for event in events:
+            match event:
+                case Token(text):
+                    said += text
+                    if assess_answer(said[-LOOK_BACK - len(text) :]).stops:  # before its last word is shown
+                        log.warning("An answer was stopped: it urged a pupil to harm or to silence")
+                        yield CRISIS
+                        yield Done("stop", Usage())
+                        return
+                case Scheme():
+                    announced = event
+                case SchemeRead():
+                    announced = None  # somebody nearer to the model has read it
+                case Done() if announced and said:
+                    yield await asyncio.to_thread(read_scheme, announced.id, said)
+            yield event
+
+
+def read_scheme(announced: str, answer: str) -> SchemeRead:
+    """Say what a finished answer's reasoning came to.
+
+    Raises:
+        PersonaError: There is no such scheme.
+    """
+    graded = score(answer, announced)
+    found = graded.found or (announced if graded.grade == 4 else "")
+    return SchemeRead(
+        announced, found, graded.grade, graded.fallacy, scheme_card(found, answer).filled if found else None
+    )
