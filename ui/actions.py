@@ -86,3 +86,9 @@ def edit(turns: Sequence[Turn], index: int, previous: str, text: str) -> Asked:
     """
     before = (*turns[:index], Turn(turns[index].role, previous), *turns[index + 1 :])
     return Asked((*turns[:index], Turn("user", clean_message(text))), before, text)
+
+
+def take_back(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """The chat without the pupil's last message and what followed it; as it is where the pupil has said nothing."""
+    last = max((place for place, turn in enumerate(turns) if turn.role == "user"), default=len(turns))
+    return tuple(turns[:last])

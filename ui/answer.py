@@ -2,15 +2,32 @@
 
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from dialogue.conversation import MAX_MESSAGE_CHARS, Conversation
 from errors import ChatError, place_of
-from tiers.base import Done, Event, Notice, Queued, Tier, Token, User, Warming
+from tiers.base import (
+    ANSWER_AS_USUAL,
+    AnswerOptions,
+    Card,
+    Citation,
+    Done,
+    Evaluation,
+    Event,
+    Notice,
+    Queued,
+    Scheme,
+    SchemeRead,
+    Tier,
+    Token,
+    User,
+    Warming,
+)
 from tiers.pulse import pulsed
+from ui.session import Source
 from ui.texts import Language, text, text_of_code
 
 log = logging.getLogger(__name__)
@@ -24,11 +41,16 @@ class Shown:
     """What the page shows of an answer at one moment.
 
     Attributes:
-        answer: The answer so far; it only grows.
+        answer: The answer so far; it only grows, until a card takes its place.
         notice: A sentence above the chat, empty for none.
         kind: "wait" while nothing was said, "notice" for something to know, "error" when the answer ended badly.
         progress: From 0 to 1 where the wait has a known end.
         over: True once, for the last one.
+        card: The fixed card in place of any answer, as Markdown; empty for none.
+        scheme: Id of the scheme that a chip may name; empty while none is known for sure.
+        filled: Its form with the answer's own words; empty where they are not read.
+        sources: The passages that the answer rests on, in the order of their numbers.
+        evaluation: What a model said of the pupil's reasoning; None where it was not asked or not accepted.
     """
 
     answer: str = ""
@@ -36,37 +58,78 @@ class Shown:
     kind: Literal["wait", "notice", "error"] = "wait"
     progress: float | None = None
     over: bool = False
+    card: str = ""
+    scheme: str = ""
+    filled: str = ""
+    sources: tuple[Source, ...] = ()
+    evaluation: Mapping[str, object] | None = None
 
 
 def after(shown: Shown, event: Event | None, language: Language) -> Shown:
     """What is shown once `event` has happened; None is a moment in which nothing did."""
     match event:
         case Token():
-            notice = shown.notice if shown.kind == "notice" else ""
-            return Shown(shown.answer + event.text, notice, "notice" if notice else "wait")
-        case Queued(place=place, eta_s=eta) if shown.kind == "wait":
-            key = "queued_next" if place <= 1 else "queued" if eta is None else "queued_eta"
-            return replace(shown, notice=text(language, key, place=place, seconds=round(eta or 0)), progress=None)
-        case Warming(code=code, progress=progress) if shown.kind == "wait":
-            return replace(shown, notice=text_of_code(language, code, otherwise="starting"), progress=progress)
+            told = shown.notice if shown.kind == "notice" else ""
+            return replace(
+                shown, answer=shown.answer + event.text, notice=told, kind="notice" if told else "wait", progress=None
+            )
+        case Queued() | Warming() if shown.kind == "wait":
+            sentence, progress = _waiting(event, language)
+            return replace(shown, notice=sentence, progress=progress)
         case Notice(code=code):
             return replace(shown, notice=text_of_code(language, code), kind="notice", progress=None)
+        case Card():
+            return Shown(card=event.text_en if language == "en" else event.text, kind="notice")
         case Done(reason=reason):
-            notice = shown.notice if shown.kind == "notice" else ""
+            told = shown.notice if shown.kind == "notice" else ""
             if reason == "deadline":
-                notice = text(language, "deadline")
-            return Shown(shown.answer, notice, "notice", over=True)
-    return shown  # citations and evaluations have no place on this page yet
+                told = text(language, "deadline")
+            return replace(shown, notice=told, kind="notice", progress=None, over=True)
+    return _beside(shown, event)
+
+
+def _waiting(event: Queued | Warming, language: Language) -> tuple[str, float | None]:
+    if isinstance(event, Warming):
+        sentence = text_of_code(language, event.code, otherwise="starting")
+        if event.eta_s:
+            sentence = f"{sentence} {text(language, 'warming_eta', seconds=max(1, round(event.eta_s)))}"
+        return sentence, event.progress
+    key = "queued_next" if event.place <= 1 else "queued" if event.eta_s is None else "queued_eta"
+    return text(language, key, place=event.place, seconds=round(event.eta_s or 0)), None
+
+
+def _beside(shown: Shown, event: Event | None) -> Shown:
+    """What stands in the margin of the answer."""
+    match event:
+        case Scheme(id=scheme, told=True):
+            return replace(shown, scheme=scheme)
+        case SchemeRead(found=found, filled=filled) if found:
+            return replace(shown, scheme=found, filled=filled or "")
+        case Citation():
+            source = Source(event.number, event.author, event.work, event.locus, event.text, event.id, event.link,
+                            event.original)  # fmt: skip
+            others = [one for one in shown.sources if one.number != source.number]
+            return replace(shown, sources=tuple(sorted([*others, source], key=lambda one: one.number)))
+        case Evaluation(data=data) if data is not None:
+            return replace(shown, evaluation=data)
+    return shown
 
 
 def failed(shown: Shown, error: Exception, language: Language) -> Shown:
     """What was already said stays; the sentence says what happened and what to do."""
     code = error.code if isinstance(error, ChatError) else "internal"
-    return Shown(shown.answer, text_of_code(language, code, limit=MAX_MESSAGE_CHARS), "error", over=True)
+    sentence = text_of_code(language, code, limit=MAX_MESSAGE_CHARS)
+    return replace(shown, notice=sentence, kind="error", progress=None, over=True)
 
 
 async def answering(
-    tier: Tier, conversation: Conversation, user: User, language: Language, *, pulse_s: float = PULSE_S
+    tier: Tier,
+    conversation: Conversation,
+    user: User,
+    language: Language,
+    options: AnswerOptions = ANSWER_AS_USUAL,
+    *,
+    pulse_s: float = PULSE_S,
 ) -> AsyncGenerator[Shown, None]:
     """Yield what to show, the last one `over`; closing this generator closes the tier's stream at once.
 
@@ -78,7 +141,7 @@ async def answering(
     log.info("Answer asked: persona=%s turns=%d chars=%d", key, len(turns), len(turns[-1].text))
     ended = "closed"
     try:
-        async with aclosing(pulsed(tier.stream(conversation, user), pulse_s)) as events:
+        async with aclosing(pulsed(tier.stream(conversation, user, options), pulse_s)) as events:
             async for event in events:
                 shown = after(shown, event, language)
                 ended = "done" if shown.over else ended

@@ -3,6 +3,7 @@
 Everything that comes from a file or a pupil is escaped here, once.
 """
 
+import re
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -20,6 +21,11 @@ HALF_MOON = (
     '<circle cx="12" cy="12" r="8.2" fill="none" stroke="currentColor" stroke-width="1.8"/>'
     '<path d="M12 3.8a8.2 8.2 0 0 1 0 16.4z" fill="currentColor"/></svg>'
 )
+BOOK = (
+    '<svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true" fill="none" stroke="currentColor" '
+    'stroke-width="1.7" stroke-linejoin="round"><path d="M5 4.500h11a3 3 0 0 1 3 3V20H8a3 3 0 0 1-3-3zM5 17a3 3 0 0 1 '
+    '3-3h11M9 8.500h6"/></svg>'
+)
 Kind = Literal["wait", "notice", "ready", "error"]
 
 
@@ -34,13 +40,17 @@ def header(language: Language) -> str:
     """The name of the page, and the two switches."""
     choices = "".join(
         f'<button type="button" data-language="{code}" lang="{code}" aria-pressed="{str(code == language).lower()}" '
-        f'aria-label="{name}">{code.upper()}</button>'
+        f'aria-label="{code.upper()}, {name}">{code.upper()}</button>'
         for code, name in (("fr", "Français"), ("en", "English"))
+    )
+    keep = (
+        f'<button type="button" class="kept-open" onclick="bafShelf()" aria-haspopup="dialog" '
+        f'title="{text(language, "kept")}">{BOOK}<span>{text(language, "kept")}</span></button>'
     )
     group = f'<div class="languages" role="group" aria-label="{text(language, "language")}">{choices}</div>'
     return (
         f'<div class="brand"><h1>Bergson <em>and</em> Friends</h1><p>{text(language, "subtitle")}</p></div>'
-        f'<div class="switches">{group}'
+        f'<div class="switches">{keep}{group}'
         f'<button type="button" class="theme" onclick="bafTheme()" aria-label="{text(language, "theme")}" '
         f'title="{text(language, "theme")}">{HALF_MOON}</button></div>'
     )
@@ -90,8 +100,41 @@ def starters(language: Language, persona: Persona, *, shown: bool) -> str:
     )
     return (
         f'<p class="starters-title" id="starters-title">{text(language, "starters")}</p>'
-        f'<div class="chips" role="group" aria-labelledby="starters-title">{chips}</div>'
+        f'<div class="chips" role="group" aria-labelledby="starters-title">{chips}'
+        f'<button type="button" class="surprise" data-starter="surprise">{text(language, "surprise")}</button></div>'
     )
+
+
+def tools(language: Language, *, shown: bool) -> str:
+    """What can be done with a whole conversation; nothing before the pupil has spoken."""
+    if not shown:
+        return ""
+    each = "".join(
+        f'<button type="button" data-tool="{key}">{text(language, f"export_{key}")}</button>'
+        for key in ("markdown", "fiche", "copy")
+    )
+    return f'<details class="menu" name="menu"><summary>{text(language, "export")}</summary><div>{each}</div></details>'
+
+
+def shelf() -> str:
+    """Where the page's script lists the conversations that this browser keeps."""
+    return '<dialog id="kept-dialog" aria-labelledby="kept-heading"></dialog>'
+
+
+def card(language: Language, markdown: str) -> str:
+    """The fixed card, in place of the philosopher: a list, with numbers that a telephone can dial."""
+    if not markdown:
+        return ""
+    html = re.sub(r"\*\*(\d+)\*\*", r'<a href="tel:\1"><b>\1</b></a>', escape(markdown))
+    html = re.sub(r"(?:^- .+\n?)+", lambda found: _list_of(found[0]), html, flags=re.M)
+    paragraphs = "".join(
+        part if part.startswith("<ul>") else f"<p>{part}</p>" for part in map(str.strip, html.split("\n\n")) if part
+    )
+    return f'<section class="crisis" role="alert" lang="{language}">{paragraphs}</section>'
+
+
+def _list_of(lines: str) -> str:
+    return "<ul>" + "".join(f"<li>{line.removeprefix('- ')}</li>" for line in lines.strip().split("\n")) + "</ul>\n\n"
 
 
 def notice(sentence: str, kind: Kind = "notice", progress: float | None = None) -> str:
@@ -108,13 +151,14 @@ def notice(sentence: str, kind: Kind = "notice", progress: float | None = None) 
     return f'<div class="notice {kind}"><span>{escape(sentence)}</span>{bar}</div>'
 
 
-def status(language: Language, now: TierStatus, *, was_preparing: bool = False) -> str:
+def status(language: Language, now: TierStatus, *, was_preparing: bool = False, waiting: int = 0) -> str:
     """What the tier is doing, and its lasting notices.
 
     Args:
         language: Of the page.
         now: The tier's own words.
         was_preparing: The page showed a preparation until now: say that it is over.
+        waiting: How many requests wait for a place: said before somebody adds one.
     """
     # Who answers is said once somebody does.
     said = [code for code in now.notices if code != "using_embedded" or now.state == "ready"]
@@ -123,4 +167,6 @@ def status(language: Language, now: TierStatus, *, was_preparing: bool = False) 
         return lasting + notice(text_of_code(language, now.step, otherwise="starting"), "wait", now.progress)
     if now.state == "failed":
         return lasting + notice(f"{text_of_code(language, now.step)} {text(language, 'nobody_answers')}", "error")
+    if waiting:
+        return lasting + notice(text(language, "ahead", count=waiting))
     return lasting + (notice(text(language, "ready"), "ready") if was_preparing else "")

@@ -37,6 +37,7 @@
       const button = event.target.closest(`[data-${attribute}]`);
       if (!button || !element.contains(button) || button.getAttribute("aria-pressed") === "true") return;
       const value = button.dataset[attribute];
+      if (value === "undo") bafUndoing();
       element.dataset.focus = `[data-${attribute}="${value}"]`;
       trigger("select", { value, index: 0 });
     });
@@ -47,17 +48,81 @@
     }).observe(element, { childList: true, subtree: true });
   };
 
+  window.bafBack = () => {  // a reply that waits to be finished: the pupil goes on where it stops
+    const box = document.querySelector("#box textarea");
+    if (!box?.value) return;
+    box.focus();
+    box.setSelectionRange(box.value.length, box.value.length);
+  };
+
+  // A screen reader hears whole sentences as they are finished, not each token: Gradio's own log is silenced.
+  const live = document.createElement("div");
+  Object.assign(live, { className: "baf-live", role: "status", ariaLive: "polite" });
+  let heard = "", answers = 0, soon = 0;
+  const speak = () => {
+    soon = 0;
+    const log = document.querySelector('#chat [role="log"]');
+    if (!log) return;
+    if (log.getAttribute("aria-live") !== "off") log.setAttribute("aria-live", "off");
+    const said = log.querySelectorAll('[data-testid="bot"]');
+    const text = (said[said.length - 1]?.innerText ?? "").trim();
+    if (said.length !== answers || !text.startsWith(heard)) { answers = said.length; heard = ""; }
+    const rest = text.slice(heard.length);
+    const busy = document.querySelector("#box .stop-button");
+    const whole = busy ? rest.match(/^[\s\S]*[.!?…»](?=\s)/)?.[0] ?? "" : rest;
+    if (!whole.trim()) return;
+    heard += whole;
+    const sentence = document.createElement("p");
+    sentence.textContent = whole.trim();
+    live.append(sentence);
+    while (live.childElementCount > 5) live.firstElementChild.remove();
+  };
+  // The conversation follows what is said, unless the pupil has scrolled up to read.
+  let follows = true, said = 0;
+  const follow = () => {
+    const scroll = document.getElementById("scroll");
+    if (!scroll) return;
+    if (!scroll.dataset.followed) {
+      scroll.dataset.followed = "yes";
+      scroll.addEventListener("scroll", () => {
+        follows = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 90;
+      }, { passive: true });
+    }
+    const mine = scroll.querySelectorAll('[data-testid="user"]').length;
+    if (mine !== said) { said = mine; follows = true; }
+    const whole = scroll.querySelector(".crisis, .recap");  // read from its first line, not from its last
+    if (whole) {
+      if (!whole.dataset.seen) { whole.dataset.seen = "yes"; whole.scrollIntoView({ block: "start" }); follows = false; }
+      return;
+    }
+    if (follows && !scroll.querySelector(".sheet[open]")) scroll.scrollTop = scroll.scrollHeight;
+  };
+  const speakSoon = () => { soon ||= setTimeout(speak, 250); };
+
   const region = (id, role) => {
     const element = document.getElementById(id);
     if (element && !element.role) { element.role = role; element.ariaLive = "polite"; }
   };
   const start = () => {
     dress();
+    document.body.append(live);
+    addEventListener("keydown", (event) => {  // what was opened over the page closes with Escape, or by a press elsewhere
+      const open = event.key === "Escape" && document.querySelector(".sheet[open], .menu[open]");
+      if (open) { open.removeAttribute("open"); open.querySelector("summary").focus(); }
+    });
+    addEventListener("click", (event) => document.querySelectorAll("#margin .margin-row > .sheet[open], .menu[open]").forEach((open) => {
+      if (!open.contains(event.target)) open.removeAttribute("open");
+    }));
+    addEventListener("toggle", (event) => {
+      if (event.target.matches?.(".sheet[open]")) event.target.querySelector(".sheet-body").scrollIntoView({ block: "nearest" });
+    }, true);
     system.addEventListener("change", dress);
     new MutationObserver(dress).observe(document.body, { attributes: true, attributeFilter: ["class"] });
     new MutationObserver((changes) => {
       region("status", "status");
       region("notice", "status");
+      speakSoon();
+      follow();
       for (const change of changes) {
         if (change.type === "attributes") name(change.target);
         else change.addedNodes.forEach((node) => node.nodeType === 1 && nameAll(node.parentElement ?? node));

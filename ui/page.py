@@ -1,79 +1,92 @@
-"""The page: which widgets there are, and what each event does. Knows tiers and personas; loads no model.
+"""The page: which widgets there are, and which event goes where. Knows tiers and personas; loads no model.
 
-Nothing of a pupil is kept here: the chat lives in the browser, the question under way in this tab's session state.
-A question is answered in two steps: a short event checks it and shows it, then `respond` streams the answer. So
-every way of asking (box, chip, another answer, edit) shares one stream, and one Stop. What interrupts an answer first
-cancels it, then waits until it is silent: a late piece of it must not appear in the next conversation.
+Nothing of a pupil is kept here: the chat and what stands beside it live in the browser (`kept.js` writes them to its
+own storage), the question under way in this tab's session state. A question is answered in two steps: a short event
+(`ui.handlers`) checks it and shows it, then `ui.respond` streams the answer. So every way of asking (box, chip,
+another answer, edit, debate) shares one stream, and one Stop. What interrupts an answer first cancels it, then waits
+until it is silent: a late piece of it must not appear in the next conversation.
 """
 
-import logging
-import secrets
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from dialogue.conversation import MAX_MESSAGE_CHARS, Turn
-from errors import ChatError
-from personas import PERSONAS, Persona, get_persona
-from tiers.base import Tier, User
-from ui import fragments
-from ui.actions import Asked, Desk, ask_again, edit, say
-from ui.answer import Shown, answering, failed
-from ui.texts import Language, language_of, text, text_of_code
-from ui.turns import asked, opening_of, starters_of, text_of, to_messages, to_turns, with_opening_in
-
-log = logging.getLogger(__name__)
+from personas import PERSONAS
+from tiers.base import Tier
+from tiers.supply import Load
+from ui import fragments, panels
+from ui.account import Addresses, Standings, responding, showing
+from ui.actions import Desk
+from ui.handlers import Handlers, OnFeedback, log_feedback
+from ui.mcp import add_tools
+from ui.respond import Responder
+from ui.session import Session
+from ui.tab import Widgets, opening_turns
+from ui.texts import TEXTS, Language, language_of, text
+from ui.turns import to_messages
 
 HOUR = 3600  # seconds
 FIRST: Language = "fr"
 TICK_S = 1.0  # how often a page that waits for the model asks how far it is
 SLOW_TICK_S = 10.0  # the same when it has failed: the tier tries again, minutes later
 
-Updates = dict[Any, Any]
-Messages = list[dict[str, Any]]
+Loads = Callable[[], Load | None]
+# No event has a public API: programs have routes of their own. Queued, all of them: only a queued event tells the page
+# that a state has changed.
+QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 # A click on one of our own buttons, as an event of its block.
 PRESSED = "bafPressed(element, {attribute!r}, trigger)"
 
 
-@dataclass(frozen=True)
-class Widgets:
-    """What the page is made of; `persona` and `language` are kept by the browser, one pair for each tab."""
+def build_page(
+    tier: Tier,
+    *,
+    on_feedback: OnFeedback = log_feedback,
+    load: Loads = lambda: None,
+    address: Addresses = lambda _request: "",
+    standing: Standings | None = None,
+    login: bool = False,
+    mcp: bool = False,
+) -> gr.Blocks:
+    """Return the page that talks through `tier`; it loads no model and opens at once.
 
-    persona: gr.Textbox
-    language: gr.Textbox
-    desk: gr.State
-    wanted: gr.State
-    header: gr.HTML
-    cards: gr.HTML
-    information: gr.HTML
-    heading: gr.HTML
-    new: gr.Button
-    status: gr.HTML
-    notice: gr.HTML
-    chat: gr.Chatbot
-    starters: gr.HTML
-    box: gr.Textbox
-    timer: gr.Timer
-
-
-def build_page(tier: Tier) -> gr.Blocks:
-    """Return the page that talks through `tier`; it loads no model and opens at once."""
+    Args:
+        tier: Who answers.
+        on_feedback: Told of each pupil's word on an answer: key of the persona, then "up", "down" or a reason.
+        load: Says how busy the engine is now; None where it is not known.
+        address: Gives the opaque key of the address that a request comes from, for loose limits.
+        standing: Says what somebody may have, for the badge; None shows none.
+        login: Whether there is a button to log in with; Gradio offers it on a Space alone.
+        mcp: Whether the philosophers can be asked by programs that speak MCP; see `ui.mcp`.
+    """
     with gr.Blocks(title=text(FIRST, "title"), analytics_enabled=False, delete_cache=(HOUR, HOUR)) as page:
-        widgets = _lay_out()
-        _wire(page, widgets, tier)
+        widgets = _lay_out(login=login)
+        respond = responding(Responder(widgets, tier), address, login=login)
+        answer, opened = _wire(page, widgets, Handlers(widgets, on_feedback), respond)
+        watch = _watcher(tier, load)
+        gr.on([page.load, widgets.timer.tick, widgets.box.focus], watch, [widgets.status, widgets.language],
+              [widgets.status, widgets.timer], **QUICK)  # fmt: skip
+        if standing:
+            show = showing(standing, login=login)
+            for event in (answer, opened):
+                event.then(show, [widgets.language, widgets.browser], widgets.badge, **QUICK)
+        if mcp:
+            add_tools(tier)
     page.queue(default_concurrency_limit=None)  # the tier admits and queues; 1 would serve one pupil at a time
     return page
 
 
-def _lay_out() -> Widgets:
+def _lay_out(*, login: bool) -> Widgets:
     persona = next(iter(PERSONAS.values()))
     parts: dict[str, Any] = {
         "persona": gr.Textbox(persona.key, visible=False),
         "language": gr.Textbox(FIRST, visible=False),
+        "session": gr.Textbox(Session().to_json(), visible=False),
+        "trail": gr.Textbox("{}", visible=False),
+        "parcel": gr.Textbox("", visible=False),
+        "browser": gr.Textbox("", visible=False),
         "desk": gr.State(Desk(), time_to_live=HOUR),
         "wanted": gr.State("", time_to_live=HOUR),
         "timer": gr.Timer(TICK_S),
@@ -82,42 +95,63 @@ def _lay_out() -> Widgets:
     with gr.Row(elem_id="layout"):
         with gr.Column(elem_id="rail"):
             parts["cards"] = _block("cards", fragments.cards(FIRST, persona.key), "persona")
+            parts["modes"] = _block("modes", panels.modes(FIRST, Session()), "mode")
+            parts["badge"] = _block("badge", "")
+            if login:
+                gr.LoginButton(text(FIRST, "login"), TEXTS[FIRST]["logout"], size="md", elem_id="login")
             parts["information"] = _block("information", fragments.information(FIRST, persona))
         with gr.Column(elem_id="talk"):
-            parts["status"] = _block("status", "")
-            parts["notice"] = _block("notice", "")
-            with gr.Row(elem_id="heading-row"):
-                parts["heading"] = _block("heading", fragments.heading(FIRST, persona))
-                parts["new"] = gr.Button(text(FIRST, "new_conversation"), elem_id="new", size="sm")
-            parts["chat"] = gr.Chatbot(
-                to_messages(_opening(persona, FIRST)),
-                elem_id="chat",
-                label=text(FIRST, "chat_label"),
-                show_label=False,
-                container=False,
-                height="100%",
-                layout="bubble",
-                editable="user",
-                buttons=["copy", "copy_all"],
-                feedback_options=None,
-                latex_delimiters=[],  # "$" is a price, not a formula
-                allow_tags=False,
-                group_consecutive_messages=False,
-            )
-            parts["starters"] = _block("starters", fragments.starters(FIRST, persona, shown=True), "starter")
-            parts["box"] = gr.Textbox(
-                elem_id="box",
-                label=text(FIRST, "box_label"),
-                show_label=False,
-                container=False,
-                placeholder=text(FIRST, "box_placeholder", name=persona.short_name),
-                lines=1,
-                max_lines=6,
-                submit_btn=text(FIRST, "send"),
-                stop_btn=False,
-                html_attributes=gr.InputHTMLAttributes(autocomplete="off", enterkeyhint="send"),
-            )
+            parts |= _talk()
+    parts["kept"] = _block("kept", fragments.shelf(), "talk")
     return Widgets(**parts)
+
+
+def _talk() -> dict[str, Any]:
+    persona = next(iter(PERSONAS.values()))
+    parts: dict[str, Any] = {"status": _block("status", ""), "notice": _block("notice", "")}
+    with gr.Row(elem_id="heading-row"):
+        parts["heading"] = _block("heading", fragments.heading(FIRST, persona))
+        parts["tools"] = _block("tools", "", "tool")
+        parts["new"] = gr.Button(text(FIRST, "new_conversation"), elem_id="new", size="sm")
+    with gr.Column(elem_id="scroll"):
+        parts |= _conversation()
+    parts["starters"] = _block("starters", fragments.starters(FIRST, persona, shown=True), "starter")
+    parts["box"] = gr.Textbox(
+        elem_id="box",
+        label=text(FIRST, "box_label"),
+        show_label=False,
+        container=False,
+        placeholder=text(FIRST, "box_placeholder", name=persona.short_name),
+        lines=1,
+        max_lines=6,
+        submit_btn=text(FIRST, "send"),
+        stop_btn=False,
+        html_attributes=gr.InputHTMLAttributes(autocomplete="off", enterkeyhint="send"),
+    )
+    return parts
+
+
+def _conversation() -> dict[str, Any]:
+    """What scrolls, as one: a panel, the chat, and what follows the last answer."""
+    persona = next(iter(PERSONAS.values()))
+    parts: dict[str, Any] = {"panel": _block("panel", "", "panel")}
+    parts["chat"] = gr.Chatbot(
+        to_messages(opening_turns(persona, Session(), FIRST)),
+        elem_id="chat",
+        label=text(FIRST, "chat_label"),
+        show_label=False,
+        container=False,
+        layout="bubble",
+        editable="user",
+        buttons=["copy"],
+        feedback_options=None,
+        latex_delimiters=[],  # "$" is a price, not a formula
+        allow_tags=False,
+        group_consecutive_messages=False,
+    )
+    parts["card"] = _block("card", "")
+    parts["margin"] = _block("margin", "", "act")
+    return parts
 
 
 def _block(name: str, html: str, attribute: str | None = None) -> gr.HTML:
@@ -125,218 +159,69 @@ def _block(name: str, html: str, attribute: str | None = None) -> gr.HTML:
     return gr.HTML(html, elem_id=name, js_on_load=script, apply_default_css=False)
 
 
-def _wire(page: gr.Blocks, w: Widgets, tier: Tier) -> None:
-    """Join events and handlers. No event has a public API: programs have routes of their own."""
-    # Queued, all of them: only a queued event tells the page that a state has changed.
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    shown = [w.chat, w.box, w.notice, w.starters]
-    fresh = [*shown, w.persona, w.cards, w.information, w.heading]
-    here = [w.desk, w.chat, w.persona, w.language]
-    asking = [*shown, w.wanted]
-    answer = w.wanted.change(
-        _responder(w, tier), [w.desk, w.persona, w.language], shown, **quick, concurrency_limit=None
-    )
-    interrupts = [w.starters.select, w.chat.retry, w.chat.edit, w.box.stop, w.new.click, w.chat.clear, w.cards.select]
+def _wire(page: gr.Blocks, w: Widgets, handlers: Handlers, respond: Any) -> tuple[Any, Any]:
+    """Join events and handlers; return the event that answers, and the one that ends the opening of the page."""
+    around = [w.margin, w.panel, w.starters, w.tools, w.trail]
+    shown = [w.chat, w.box, w.notice, w.card, *around]
+    fresh = [*shown, w.persona, w.session, w.cards, w.modes, w.information, w.heading]
+    here = [w.desk, w.chat, w.persona, w.language, w.session, w.trail]
+    asking = [*fresh, w.wanted]
+    told = [w.desk, w.persona, w.language, w.session, w.trail, w.browser]
+    answer = w.wanted.change(respond, told, shown, **QUICK, concurrency_limit=None)
+    interrupts = [w.starters.select, w.chat.retry, w.chat.edit, w.box.stop, w.new.click, w.chat.clear, w.cards.select,
+                  w.modes.select, w.panel.select, w.margin.select, w.kept.select]  # fmt: skip
     gr.on(interrupts, None, cancels=[answer])  # before the handlers: a page runs its events in this order
-    handlers = Handlers(w)
-    w.box.submit(handlers.send, [w.box, *here], asking, **quick)
-    w.starters.select(handlers.start, here, asking, **quick)
-    w.chat.retry(handlers.retry, here, asking, **quick)
-    w.chat.edit(handlers.edited, here, asking, **quick)
-    w.box.stop(handlers.stop, here, shown, **quick)
-    gr.on([w.new.click, w.chat.clear], handlers.restart, here, fresh, **quick)
-    w.cards.select(handlers.choose, here, fresh, **quick, trigger_mode="multiple")  # a second press counts too
-    labels = [w.language, w.header, w.cards, w.information, w.heading, w.new, *shown]
-    w.header.select(handlers.translate, here, labels, **quick, trigger_mode="multiple")
-    w.language.change(None, w.language, js="(language) => { bafLanguage(language); }", api_visibility="private")
-    gr.on([page.load, w.timer.tick], _watcher(tier), [w.status, w.language], [w.status, w.timer], **quick)
-
-
-def _opening(persona: Persona, language: Language) -> tuple[Turn, ...]:
-    return (Turn("assistant", opening_of(persona, language)),)
-
-
-def _box(language: Language, persona: Persona, *, busy: bool, **more: Any) -> Any:
-    """The box in one of its two forms: ready to send, or able to stop what is under way."""
-    return gr.Textbox(
-        label=text(language, "box_label"),
-        placeholder=text(language, "box_placeholder", name=persona.short_name),
-        submit_btn=False if busy else text(language, "send"),
-        stop_btn=text(language, "stop") if busy else False,
-        **more,
+    w.box.submit(handlers.send, [w.box, *here], asking, **QUICK)
+    w.starters.select(handlers.start, here, asking, **QUICK)
+    w.chat.retry(handlers.retry, here, asking, **QUICK)
+    w.chat.edit(handlers.edited, here, asking, **QUICK)
+    w.box.stop(handlers.stop, here, shown, **QUICK)
+    gr.on([w.new.click, w.chat.clear], handlers.restart, here, fresh, **QUICK)
+    w.cards.select(handlers.choose, here, fresh, **QUICK, trigger_mode="multiple")  # a second press counts too
+    w.modes.select(handlers.mode, here, fresh, **QUICK, trigger_mode="multiple")
+    deliver: dict[str, Any] = {"js": "(parcel) => { bafDeliver(parcel); }", "api_visibility": "private"}
+    w.panel.select(handlers.panel, here, [*asking, w.parcel], **QUICK)
+    w.tools.select(handlers.tool, here, w.parcel, **QUICK)
+    w.parcel.change(None, w.parcel, **deliver)
+    w.margin.select(handlers.act, here, [*asking, w.parcel], **QUICK).then(
+        None, None, js="() => { bafBack(); }", api_visibility="private"
     )
+    labels = [w.language, w.header, w.new, *fresh]
+    w.header.select(handlers.translate, here, labels, **QUICK, trigger_mode="multiple")
+    w.language.change(None, w.language, js="(language) => { bafLanguage(language); }", api_visibility="private")
+    return answer, _keep(page, w, handlers, fresh)
 
 
-class Handlers:
-    """What each short event does: what a browser sends comes in, updates go out. Refusals become sentences."""
-
-    def __init__(self, widgets: Widgets) -> None:
-        self.w = widgets
-
-    def send(self, said: str, desk: Desk, messages: Messages, key: str, language: str) -> Updates:
-        """The pupil pressed Send or Enter; while an answer is under way the text simply stays in the box."""
-        if desk.under_way is not None:
-            return {self.w.notice: gr.skip()}
-        try:
-            return self._ask(desk, say(to_turns(messages), said or ""), key, language)
-        except ChatError as error:
-            return self._refuse(error, language)
-
-    async def start(self, event: gr.EventData, desk: Desk, messages: Messages, key: str, language: str) -> Updates:
-        """The pupil pressed a starter: it is said as if it had been typed."""
-        await desk.leave()
-        try:
-            question = starters_of(get_persona(key), language_of(language))[int(event.value)]
-            return self._ask(desk, say(to_turns(messages), question), key, language)
-        except ChatError as error:
-            return self._refuse(error, language)
-
-    async def retry(self, event: gr.RetryData, desk: Desk, messages: Messages, key: str, language: str) -> Updates:
-        """The pupil wants another answer."""
-        await desk.leave()
-        try:
-            again = ask_again(to_turns(messages), _index(event))
-        except ChatError as error:
-            return self._refuse(error, language)
-        return {self.w.notice: ""} if again is None else self._ask(desk, again, key, language)
-
-    async def edited(self, event: gr.EditData, desk: Desk, messages: Messages, key: str, language: str) -> Updates:
-        """The pupil rewrote a message; one that cannot be used gives the old one back, and the new text to the box."""
-        await desk.leave()
-        turns = to_turns(messages)
-        index, previous, new = _index(event), text_of(event.previous_value), text_of(event.value)
-        try:
-            return self._ask(desk, edit(turns, index, previous, new), key, language)
-        except ChatError as error:
-            before = (*turns[:index], Turn("user", previous), *turns[index + 1 :])
-            box = _box(language_of(language), get_persona(key), busy=False, value=new)
-            return self._refuse(error, language) | {self.w.chat: to_messages(before), self.w.box: box}
-
-    async def stop(self, desk: Desk, messages: Messages, key: str, language: str) -> Updates:
-        """The pupil pressed Stop: what was said stays; when nothing was, the message goes back into the box."""
-        question = await desk.leave()
-        persona, tongue, turns = get_persona(key), language_of(language), to_turns(messages)
-        stopped = {self.w.notice: fragments.notice(text(tongue, "stopped"))}
-        if question is None or (turns and turns[-1].role == "assistant"):
-            return stopped | {self.w.box: _box(tongue, persona, busy=False)}
-        return stopped | _given_back(self.w, question, persona, tongue)
-
-    async def restart(self, desk: Desk, _messages: Messages, key: str, language: str) -> Updates:
-        """A new conversation with the same philosopher."""
-        await desk.leave()
-        return self._fresh(get_persona(key), language_of(language))
-
-    async def choose(self, event: gr.EventData, desk: Desk, _messages: Messages, _key: str, language: str) -> Updates:
-        """A new conversation with the philosopher whose card was pressed."""
-        await desk.leave()
-        try:
-            return self._fresh(get_persona(str(event.value)), language_of(language))
-        except ChatError as error:
-            return self._refuse(error, language)
-
-    def translate(self, event: gr.EventData, desk: Desk, messages: Messages, key: str, _language: str) -> Updates:
-        """The page in the other language; what was said stays as it was said."""
-        language, persona, turns = language_of(event.value), get_persona(key), to_turns(messages)
-        w, busy = self.w, desk.under_way is not None
-        return {
-            w.language: language,
-            w.header: fragments.header(language),
-            w.cards: fragments.cards(language, key),
-            w.information: fragments.information(language, persona),
-            w.heading: fragments.heading(language, persona),
-            w.new: text(language, "new_conversation"),
-            w.chat: gr.skip() if busy else to_messages(with_opening_in(turns, persona, language)),
-            w.starters: fragments.starters(language, persona, shown=len(turns) < 2),
-            w.box: _box(language, persona, busy=busy),
-            w.notice: "",
-        }
-
-    def _ask(self, desk: Desk, question: Asked, key: str, language: str) -> Updates:
-        desk.under_way = question
-        return {
-            self.w.chat: to_messages(question.turns),
-            self.w.box: _box(language_of(language), get_persona(key), busy=True, value=""),
-            self.w.notice: "",
-            self.w.starters: "",
-            self.w.wanted: secrets.token_hex(8),  # a new value each time: its change starts the answer
-        }
-
-    def _refuse(self, error: ChatError, language: str) -> Updates:
-        log.info("Message refused: code=%s", error.code)
-        sentence = text_of_code(language_of(language), error.code, limit=MAX_MESSAGE_CHARS)
-        return {self.w.notice: fragments.notice(sentence, "error")}
-
-    def _fresh(self, persona: Persona, language: Language) -> Updates:
-        w = self.w
-        return {
-            w.chat: to_messages(_opening(persona, language)),
-            w.box: _box(language, persona, busy=False),  # what is being typed stays
-            w.notice: "",
-            w.starters: fragments.starters(language, persona, shown=True),
-            w.persona: persona.key,
-            w.cards: fragments.cards(language, persona.key),
-            w.information: fragments.information(language, persona),
-            w.heading: fragments.heading(language, persona),
-        }
+def _keep(page: gr.Blocks, w: Widgets, handlers: Handlers, fresh: list[Any]) -> Any:
+    """What the browser keeps, and gives back when one is chosen or the page opens; return the end of that opening."""
+    gr.on(
+        [w.chat.change, w.trail.change],
+        None,
+        [w.chat, w.persona, w.session, w.trail],
+        js="(chat, persona, session, trail) => { bafKeep(chat, persona, session, trail); }",
+        api_visibility="private",
+    )
+    done: Any = None
+    for event, taken in ((w.kept.select, "bafTake()"), (page.load, "bafArrive()")):
+        done = event(
+            handlers.arrive,
+            [w.parcel, w.desk, w.language],
+            fresh,
+            js=f"(parcel, desk, language) => [{taken}, desk, language]",
+            **QUICK,
+        ).then(None, None, w.browser, js="() => bafOpened()", api_visibility="private")
+    return done
 
 
-def _index(event: Any) -> int:
-    """Gradio gives the place of a message as a number, or as a pair in older shapes."""
-    return int(event.index[0] if isinstance(event.index, (list, tuple)) else event.index)
-
-
-def _given_back(w: Widgets, question: Asked, persona: Persona, language: Language) -> Updates:
-    """No answer came: the chat is as before, and the pupil's words are in the box again."""
-    more = {"value": question.text} if question.text else {}
-    return {
-        w.chat: to_messages(question.before),
-        w.box: _box(language, persona, busy=False, **more),
-        w.starters: fragments.starters(language, persona, shown=len(question.before) < 2),
-    }
-
-
-def _responder(w: Widgets, tier: Tier) -> Any:
-    async def respond(desk: Desk, key: str, language: str, request: gr.Request) -> AsyncGenerator[Updates, None]:
-        """Stream the answer to the question under way, until it is over or another one takes its place."""
-        question, persona, tongue = desk.under_way, get_persona(key), language_of(language)
-        if question is None:
-            return
-        try:
-            conversation = asked(persona, question.turns)
-        except ChatError as error:
-            desk.under_way = None
-            yield _rendered(w, failed(Shown(), error, tongue), question, persona, tongue)
-            return
-        with desk.speaking():
-            user = User(request.session_hash or "")
-            async with aclosing(answering(tier, conversation, user, tongue)) as moments:
-                async for moment in moments:
-                    if desk.under_way is not question:
-                        return
-                    if moment.over:
-                        desk.under_way = None
-                    yield _rendered(w, moment, question, persona, tongue)
-
-    return respond
-
-
-def _rendered(w: Widgets, shown: Shown, question: Asked, persona: Persona, language: Language) -> Updates:
-    """One moment of an answer as updates of the page."""
-    updates: Updates = {w.notice: fragments.notice(shown.notice, shown.kind, shown.progress)}
-    if shown.answer:
-        updates[w.chat] = to_messages((*question.turns, Turn("assistant", shown.answer)))
-    if shown.over:
-        updates[w.box] = _box(language, persona, busy=False)
-        if not shown.answer:
-            updates |= _given_back(w, question, persona, language)
-    return updates
-
-
-def _watcher(tier: Tier) -> Any:
+def _watcher(tier: Tier, load: Loads) -> Any:
     def watch(current: str | None, language: str) -> tuple[Any, Any]:
-        """What the tier is doing; the timer stops once it is ready, and slows down while nothing can be done."""
-        now = tier.status
-        html = fragments.status(language_of(language), now, was_preparing='class="notice wait"' in (current or ""))
+        """What the tier is doing; the timer stops once it is ready, and slows down while nothing can be done.
+
+        Asked again when the pupil begins to write: how many wait is told before the message is sent.
+        """
+        now, before = tier.status, 'class="notice wait"' in (current or "")
+        busy = load()
+        html = fragments.status(language_of(language), now, was_preparing=before, waiting=busy.waiting if busy else 0)
         timer = gr.Timer(SLOW_TICK_S if now.state == "failed" else TICK_S, active=now.state != "ready")
         return gr.skip() if html == (current or "") else html, timer
 

@@ -57,7 +57,6 @@ def theme() -> gr.themes.Base:
 # Names of the small buttons that Gradio draws, and the key of our own sentence.
 GRADIO_NAMES = {
     "Copy message": "icon_copy",
-    "Copy conversation": "icon_copy_all",
     "Message copied": "icon_copied",
     "Copied message": "icon_copied",
     "Conversation copied": "icon_copied",
@@ -75,15 +74,24 @@ GRADIO_NAMES = {
 }
 
 
+# What the list of kept conversations says: the page's script draws it, so that no server ever reads it.
+SHELF_TEXTS = ("kept", "kept_note", "kept_none", "kept_rename", "kept_title", "kept_delete", "kept_erase", "kept_sure",
+               "kept_close", "export_fiche", "mode_maieuthon", "mode_debate")  # fmt: skip
+
+
 def head() -> str:
     """Return what goes into the page's head.
 
     Gradio fixes `lang="en"` and takes the names of its own buttons from the browser's language; this page is French
-    until the pupil says otherwise. The choice of light or dark is kept in the browser; nothing else is.
+    until the pupil says otherwise. The choice of light or dark is kept in the browser, and so are
+    the conversations.
     """
     script = (HERE / "page.js").read_text(encoding="utf-8")
     names = {given: {tongue: texts[key] for tongue, texts in TEXTS.items()} for given, key in GRADIO_NAMES.items()}
     script = script.replace("/*NAMES*/ {}", json.dumps(names, ensure_ascii=False))
+    shelf = {tongue: {key: texts[key] for key in SHELF_TEXTS} for tongue, texts in TEXTS.items()}
+    keeping = (HERE / "kept.js").read_text(encoding="utf-8")
+    script += keeping.replace("/*TEXTS*/ {}", json.dumps(shelf, ensure_ascii=False))
     return f'<meta name="color-scheme" content="light dark">\n<script>\n{script}\n</script>'
 
 

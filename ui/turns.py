@@ -1,12 +1,14 @@
 """The border between Gradio's shapes and ours. Knows personas and conversations; knows no tier and no widget."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dialogue.conversation import Conversation, Turn
 from errors import MessageError
 from personas import Persona
-from ui.texts import Language
+from personas.questions import Question, find
+from ui.texts import Language, text
 
 
 def to_turn(message: dict[str, Any]) -> Turn:
@@ -53,11 +55,34 @@ def starters_of(persona: Persona, language: Language) -> tuple[str, ...]:
     return persona.starters_en if language == "en" else persona.starters
 
 
+def bac_opening(question: Question, language: Language) -> str:
+    """The philosopher puts a question of the bac; it ends with that question, which is what a model is told of it."""
+    return text(language, "bac_opening", question=question.text_en if language == "en" else question.text)
+
+
+def _bac_question(turn: Turn) -> Question | None:
+    """The question that an opening puts, in either language; None for any other turn."""
+    if turn.role != "assistant":
+        return None
+    return next((q for one in _asked(turn.text) if (q := find(one)) and turn.text in _openings(q)), None)
+
+
+def _openings(question: Question) -> tuple[str, str]:
+    return bac_opening(question, "fr"), bac_opening(question, "en")
+
+
+def _asked(said: str) -> list[str]:
+    return [one.strip() for one in re.findall(r"[^.!?…\n]*\?", said)]
+
+
 def with_opening_in(turns: Sequence[Turn], persona: Persona, language: Language) -> tuple[Turn, ...]:
     """Show the philosopher's opening in the page's language; what the pupil and the model said stays as it was."""
-    if turns and turns[0].role == "assistant" and turns[0].text in (persona.opening, persona.opening_en):
+    if not turns or turns[0].role != "assistant":
+        return tuple(turns)
+    if turns[0].text in (persona.opening, persona.opening_en):
         return (Turn("assistant", opening_of(persona, language)), *turns[1:])
-    return tuple(turns)
+    question = _bac_question(turns[0])
+    return (Turn("assistant", bac_opening(question, language)), *turns[1:]) if question else tuple(turns)
 
 
 def asked(persona: Persona, turns: Sequence[Turn]) -> Conversation:
@@ -67,6 +92,9 @@ def asked(persona: Persona, turns: Sequence[Turn]) -> Conversation:
         MessageError: Two turns of one speaker in a row.
     """
     french = dict(zip(persona.starters_en, persona.starters, strict=True)) | {persona.opening_en: persona.opening}
+    question = _bac_question(turns[0]) if turns else None
+    if question:
+        french |= {bac_opening(question, "en"): bac_opening(question, "fr")}
     return Conversation(persona, tuple(Turn(turn.role, french.get(turn.text, turn.text)) for turn in turns))
 
 

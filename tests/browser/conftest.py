@@ -198,5 +198,6 @@ def checkout(tmp_path: Path) -> Path:
     for room in ("ui", "service", "tiers", "dialogue", "personas", "engines", "retrieval"):
         shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "data").mkdir()
-    shutil.copytree(ROOT / "data" / "notes", copy / "data" / "notes")
+    for part in ("notes", "safety"):
+        shutil.copytree(ROOT / "data" / part, copy / "data" / part)
     return copy

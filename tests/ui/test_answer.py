@@ -12,10 +12,24 @@ from dialogue.conversation import Conversation, Turn
 from engines.base import Usage
 from errors import EngineBusy, TierUnavailable
 from personas import get_persona
-from tiers.base import Citation, Done, Event, Notice, Queued, Token, User, Warming
+from tiers.base import (
+    Card,
+    Citation,
+    Done,
+    Evaluation,
+    Event,
+    Notice,
+    Queued,
+    Scheme,
+    SchemeRead,
+    Token,
+    User,
+    Warming,
+)
 from tiers.pulse import pulsed
 from tiers.testing import ScriptedTier
 from ui.answer import Shown, answering
+from ui.session import Source
 from ui.texts import FRENCH
 
 ASKED = Conversation(get_persona("kant"), (Turn("user", "canari-7391 suis-je libre ?"),))
@@ -36,7 +50,29 @@ async def moments(*script: Event | Exception, pause_s: float = 0.0, pulse_s: flo
         ([TierUnavailable("None.", code="model_corrupt")], Shown("", FRENCH["model_corrupt"], "error", over=True)),
         ([ValueError("canari-7391")], Shown("", FRENCH["internal"], "error", over=True)),
         ([Token("Trop"), Done("deadline", Usage())], Shown("Trop", FRENCH["deadline"], "notice", over=True)),
-        ([Citation(1, "Kant", "Œuvre", "§ 1", "…"), Token("Oui.")], Shown("Oui.", "", "notice", over=True)),
+        (
+            [Citation(2, "Kant", "B", "", "…"), Citation(1, "Kant", "A", "§ 1", "…"), Token("Oui.")],
+            Shown(
+                "Oui.",
+                "",
+                "notice",
+                over=True,
+                sources=(Source(1, "Kant", "A", "§ 1", "…"), Source(2, "Kant", "B", "", "…")),
+            ),
+        ),
+        ([Scheme("MT", "contredire", told=True), Token("Oui.")], Shown("Oui.", "", "notice", over=True, scheme="MT")),
+        ([Scheme("MT", "contredire", told=False), Token("Oui.")], Shown("Oui.", "", "notice", over=True)),
+        (
+            [Scheme("MT", "contredire", told=False), Token("Oui."), SchemeRead("MT", "MP", 3, "", "Si tu lis…")],
+            Shown("Oui.", "", "notice", over=True, scheme="MP", filled="Si tu lis…"),
+        ),
+        (
+            [Scheme("MT", "contredire", told=True), Token("Oui."), SchemeRead("MT", "", 2, "", None)],
+            Shown("Oui.", "", "notice", over=True, scheme="MT"),
+        ),
+        ([Token("Trop"), Card("crisis", "Appelle.", "Call.")], Shown("", "", "notice", over=True, card="Appelle.")),
+        ([Token("Oui."), Evaluation({"v": 1})], Shown("Oui.", "", "notice", over=True, evaluation={"v": 1})),
+        ([Token("Oui."), Evaluation(None, "invalid")], Shown("Oui.", "", "notice", over=True)),
         (
             [Notice("hub_unreachable"), Token("Oui.")],
             Shown("Oui.", FRENCH["hub_unreachable"], "notice", over=True),

@@ -48,9 +48,16 @@ def test_what_comes_from_a_file_is_escaped() -> None:
     assert "<img" not in fragments.notice(EVIL, "error")
 
 
+def test_how_many_wait_is_told_before_sending() -> None:
+    html = fragments.status("fr", READY, waiting=3)
+    assert "3 demandes attendent déjà" in html
+    assert fragments.status("fr", READY) == ""
+
+
 def test_no_starters_once_the_pupil_has_spoken() -> None:
     assert fragments.starters("fr", KANT, shown=False) == ""
-    assert fragments.starters("fr", KANT, shown=True).count("data-starter") == 5
+    assert fragments.starters("fr", KANT, shown=True).count('class="chip"') == 5
+    assert fragments.starters("fr", KANT, shown=True).count('data-starter="surprise"') == 1
 
 
 @pytest.mark.parametrize(

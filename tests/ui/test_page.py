@@ -74,7 +74,7 @@ def test_nothing_is_kept(client: TestClient) -> None:
 
 def test_the_conversation_cannot_be_shared_nor_flagged(config: dict[str, Any]) -> None:
     chat = component(config, "chat")
-    assert sorted(chat["buttons"]) == ["copy", "copy_all"]
+    assert chat["buttons"] == ["copy"]
     assert not chat.get("feedback_options")
     assert chat["editable"] == "user"
     assert chat["sanitize_html"] is True

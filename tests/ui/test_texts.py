@@ -3,14 +3,25 @@
 import re
 from pathlib import Path
 from string import Formatter
+from typing import get_args
 
 import pytest
 
 import errors
+from dialogue.maieuthon import LEVELS, SKILLS, Advice, Delta, Title
+from personas.loader import Validity
+from ui.session import KINDS, REASONS
 from ui.texts import ENGLISH, FRENCH, TEXTS, language_of, text, text_of_code
 
+# Codes that a tier makes of its own reasons: why an answer comes from the small model, what was mended in a quotation.
+SAID_BY_TIERS = (
+    "quota_browser", "quota_person", "live_stream", "budget_day", "budget_month", "session_limit", "day_limit",
+    "membership_unknown", "login_expired", "ledger_unavailable", "premium_waking", "premium_slow", "premium_down",
+    "premium_refused", "marker_removed", "quote_unmarked",
+)  # fmt: skip
 ROOT = Path(__file__).parents[2]
-SHARED = {"title", "chat_label", "information_language"}  # the same in both, or empty in French
+# The same in both, or empty in French.
+SHARED = {"title", "chat_label", "information_language", "mode_talk", "mode_maieuthon", "sources"}
 
 
 def names(sentence: str) -> set[str]:
@@ -49,6 +60,11 @@ def test_every_code_has_a_sentence() -> None:
     assert sorted((codes_of_errors() | codes_in_the_source()) - set(FRENCH)) == []
 
 
+@pytest.mark.parametrize("code", SAID_BY_TIERS)
+def test_what_tiers_say_has_a_sentence(code: str) -> None:
+    assert text_of_code("fr", code) != text("fr", "internal")
+
+
 @pytest.mark.parametrize("step", ["downloading", "assembling", "checking", "loading", "ready", "hub_unreachable"])
 def test_every_step_has_a_sentence(step: str) -> None:
     assert text_of_code("fr", step) != text("fr", "internal")
@@ -74,8 +90,16 @@ def test_french_marks_stand_after_a_space() -> None:
 
 def test_every_sentence_is_used() -> None:
     """A key that nobody asks for is a leftover; codes and steps come from other rooms."""
-    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "ui").glob("*.py") if path.name != "texts.py")
+    texts = {"texts.py", "french.py", "english.py"}
+    source = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "ui").glob("*.py") if p.name not in texts)
     heard = codes_of_errors() | codes_in_the_source() | {"downloading", "assembling", "checking", "loading"}
     heard |= {"hub_unreachable", "using_embedded", "answer_empty", "information_first", "information_rest",
-              "lexical_only"}  # fmt: skip
+              "lexical_only", *SAID_BY_TIERS}  # fmt: skip
+    # Keys that are put together from what they speak of.
+    heard |= {f"{skill}_{level}" for skill in SKILLS for level in LEVELS}
+    heard |= {f"delta_{delta}" for delta in get_args(Delta)} | {f"try_{advice}" for advice in get_args(Advice)}
+    heard |= {f"title_{title}{end}" for title in get_args(Title) for end in ("", "_why")}
+    heard |= {f"validity_{validity}" for validity in get_args(Validity)} | {f"reason_{reason}" for reason in REASONS}
+    heard |= {f"mode_{kind}" for kind in KINDS} | {"tier_free", "tier_premium"}
+    heard |= {*SKILLS, "export_markdown", "export_fiche", "export_copy"}
     assert [key for key in TEXTS["fr"] if not re.search(rf"['\"]{key}['\"]", source) and key not in heard] == []

@@ -1,0 +1,91 @@
+"""A conversation as a file: everything that was said, the schemes, the sources, and what to beware of."""
+
+import re
+
+from dialogue.conversation import Turn
+from dialogue.debate import Speech
+from dialogue.maieuthon import N_EXCHANGES, remark
+from personas import get_persona
+from personas.questions import questions_of
+from ui.export import fiche, markdown, question_of, schemes_used, sources_used, speech_of, spoken
+from ui.session import Margin, Session, Source
+from ui.texts import FRENCH
+
+KANT = get_persona("kant")
+CHAT = (Turn("assistant", KANT.opening), Turn("user", "Oui, je crois."), Turn("assistant", "Pourquoi ?"))
+SOURCE = Source(1, "Kant", "Fondements", "section II", "La maxime\nde la volonté.", "", "https://example.org/a")
+TRAIL = {2: Margin("MT", "Si tu mens, alors tu perds.", (SOURCE,))}
+EVIL = "<script>alert(1)</script>"
+
+
+def test_markdown_holds_everything_that_was_said() -> None:
+    text = markdown(KANT, Session(), CHAT, TRAIL, "fr")
+    assert text.startswith("# Peut-on, selon toi, connaître la réalité telle qu'elle est ?\n")
+    assert "**Moi** : Oui, je crois." in text
+    assert "**Kant** : Pourquoi ?" in text
+    assert "*Schéma : Modus tollens — Si tu mens, alors tu perds.*" in text
+    assert "1. Kant, Fondements, section II <https://example.org/a>\n\n   > La maxime de la volonté." in text
+    assert text.rstrip().endswith(FRENCH["export_caveat"].format(name="Kant"))
+
+
+def test_a_fiche_is_one_document_with_nothing_remote() -> None:
+    html = fiche(KANT, Session(), CHAT, TRAIL, "fr")
+    for part in (FRENCH["fiche_path"], "Oui, je crois.", "Modus tollens", "Kant, Fondements, section II", "@page"):
+        assert part in html.replace("&#x27;", "'")
+    assert not re.search(r"(src|href)=|url\(", html)
+    assert len(re.findall("<h1>", html)) == 1
+
+
+def test_a_fiche_escapes_what_was_written() -> None:
+    evil = (Turn("assistant", f"{EVIL} ?"), Turn("user", EVIL), Turn("assistant", EVIL))
+    source = Source(1, EVIL, EVIL, EVIL, EVIL)
+    assert "<script" not in fiche(KANT, Session(question=EVIL), evil, {2: Margin("MT", EVIL, (source,))}, "fr")
+
+
+def test_a_long_path_stays_on_one_page() -> None:
+    turns = tuple(Turn(role, "mot " * 500) for _ in range(30) for role in ("user", "assistant"))
+    html = fiche(KANT, Session(), turns, {}, "fr")
+    assert html.count("<li>") == 8
+    assert len(html) < 6_000
+
+
+def test_a_maieuthon_is_exported_with_its_recap() -> None:
+    turns: list[Turn] = [CHAT[0]]
+    trail: dict[int, Margin] = {}
+    for n in range(N_EXCHANGES):
+        said = f"Je pense que la raison {n} compte, parce que je la vois."
+        turns += [Turn("user", said), Turn("assistant", "Et ?")]
+        trail[len(turns) - 1] = Margin("DS", remark=remark(said))
+    session = Session("maieuthon", questions_of("kant")[0].text)
+    for text in (markdown(KANT, session, turns, trail, "fr"), fiche(KANT, session, turns, trail, "fr")):
+        for key in ("recap", "recap_best", "to_try"):
+            assert FRENCH[key] in text.replace("&#x27;", "'")
+    assert markdown(KANT, session, turns, trail, "fr").count("> Ce que tu viens de faire") == N_EXCHANGES
+
+
+def test_a_debate_is_exported_with_its_speakers() -> None:
+    spinoza = get_persona("spinoza")
+    said = (spoken(KANT, "Non."), spoken(spinoza, "Voyons."))
+    turns = (*(Turn("assistant", one) for one in said), Turn("user", "Kant."))
+    session = Session("debate", questions_of("kant")[0].text, "spinoza")
+    text = markdown(KANT, session, turns, {}, "en")
+    assert "**Kant** : Non." in text
+    assert "**Spinoza** : Voyons." in text
+    assert text.startswith(f"# {questions_of('kant')[0].text_en}\n")
+
+
+def test_speeches_there_and_back() -> None:
+    assert speech_of(Turn("assistant", spoken(KANT, "Non.\n\nEncore."))) == Speech("kant", "Non.\n\nEncore.")
+    assert speech_of(Turn("user", spoken(KANT, "Je signe Kant."))).speaker is None
+    assert speech_of(Turn("assistant", "**Hume**\n\nNon.")).speaker is None
+
+
+def test_what_a_talk_is_about() -> None:
+    assert question_of(Session(), CHAT, "fr") == "Peut-on, selon toi, connaître la réalité telle qu'elle est ?"
+    assert question_of(Session(), (), "fr") == ""
+
+
+def test_each_scheme_and_source_stands_once() -> None:
+    twice = {2: TRAIL[2], 4: TRAIL[2], 6: Margin("DS")}
+    assert [one.id for one in schemes_used(twice)] == ["MT", "DS"]
+    assert sources_used(twice) == (SOURCE,)

@@ -1,0 +1,187 @@
+// Conversations kept by this browser, each as one item of its localStorage: two tabs never overwrite one another, and
+// nothing of the list ever leaves the machine. Which one this tab holds open is in its sessionStorage.
+(() => {
+  const TEXTS = /*TEXTS*/ {};
+  const PREFIX = "baf-talk-", OPEN = "baf-open", MOST = 60, EVERY_MS = 500;
+  const words = (key) => (TEXTS[document.documentElement.lang] ?? TEXTS.fr)[key] ?? key;
+  const safe = (run, otherwise) => { try { return run(); } catch { return otherwise; } };  // storage may be refused
+  const read = (id) => safe(() => JSON.parse(localStorage.getItem(PREFIX + id)), null);
+  const forget = (id) => safe(() => localStorage.removeItem(PREFIX + id));
+  const all = () => safe(() => Object.keys(localStorage), []).filter((key) => key.startsWith(PREFIX))
+    .map((key) => ({ id: key.slice(PREFIX.length), ...read(key.slice(PREFIX.length)) }))
+    .filter((talk) => Array.isArray(talk.turns)).sort((a, b) => b.at - a.at);
+
+  let current = safe(() => sessionStorage.getItem(OPEN), null);
+  let held = true;  // until the page has opened what was open: an empty chat must not take its place
+  let left = null;  // what was open before the chat became empty
+  let undoing = false, wanted = null, last = 0, timer = 0, waiting = null;
+
+  const hold = (id) => {
+    current = id;
+    safe(() => (id ? sessionStorage.setItem(OPEN, id) : sessionStorage.removeItem(OPEN)));
+  };
+  const save = (talk) => {
+    const write = () => localStorage.setItem(PREFIX + talk.id, JSON.stringify(talk));
+    for (const old of all().slice(MOST)) forget(old.id);
+    try { write(); } catch {  // full: the oldest one makes room
+      const oldest = all().filter((one) => one.id !== talk.id).pop();
+      if (oldest) { forget(oldest.id); safe(write); }
+    }
+  };
+  const flush = () => { clearTimeout(timer); timer = 0; if (waiting) { save(waiting); waiting = null; last = Date.now(); } };
+  const textOf = (content) => typeof content === "string" ? content
+    : (Array.isArray(content) ? content : [content]).map((block) => typeof block === "string" ? block : block?.text ?? "").join("");
+
+  window.bafKeep = (messages, persona, session, trail) => {
+    if (held) return;
+    const turns = (messages ?? []).map((one) => [one.role, textOf(one.content)]);
+    const debate = (session ?? "").includes('"debate"') && turns.length > 0;
+    if (!debate && !turns.some(([role]) => role === "user")) {  // a new conversation, or everything taken back
+      flush();
+      left = current ?? left;
+      if (left && (undoing || (trail ?? "").includes('"gone"'))) forget(left);
+      undoing = false;
+      return hold(null);
+    }
+    undoing = false;
+    // A question without an answer yet is not kept: it may go back into the box, or be none that anybody should find.
+    if (!turns.length || turns[turns.length - 1][0] !== "assistant") return;
+    const old = current ? waiting?.id === current ? waiting : read(current) : null;
+    if (!old) hold(crypto.randomUUID ? crypto.randomUUID() : `${Date.now()}-${Math.random()}`);
+    if (waiting && waiting.id !== current) flush();
+    const first = turns.find(([role]) => role === "user")?.[1] ?? safe(() => JSON.parse(session).question, "") ?? "";
+    waiting = {
+      id: current, at: Date.now(), persona: old?.persona ?? persona, title: old?.title ?? first.slice(0, 80),
+      turns, session, trail,
+    };
+    const wait = EVERY_MS - (Date.now() - last);
+    if (wait <= 0) flush(); else if (!timer) timer = setTimeout(flush, wait);
+  };
+  window.bafUndoing = () => { undoing = true; };
+  window.bafTake = () => {
+    flush();
+    held = true;
+    return JSON.stringify(wanted ? read(wanted) ?? {} : {});
+  };
+  window.bafArrive = () => {
+    const asked = new URLSearchParams(location.search);
+    const draft = asked.get("q") ?? "", persona = asked.get("philo") ?? "";
+    wanted = current && read(current) ? current : null;
+    if (draft || persona) {  // a link opens a conversation of its own, once: a reload goes on with what became of it
+      history.replaceState(null, "", location.pathname);
+      wanted = null;
+      hold(null);
+      return JSON.stringify({ persona: persona || "spinoza", draft });
+    }
+    return JSON.stringify(wanted ? read(wanted) : {});
+  };
+  window.bafOpened = () => {
+    hold(wanted);
+    wanted = null;
+    held = false;
+    // A random name for this browser, for fair turns and limits: it says nothing of whom it belongs to.
+    const mine = safe(() => localStorage.getItem("baf-browser"), null)
+      ?? Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    safe(() => localStorage.setItem("baf-browser", mine));
+    return mine;
+  };
+  addEventListener("pagehide", flush);
+
+  // A file, a page to print, or the clipboard: what the server wrote is delivered here, and kept nowhere.
+  window.bafDeliver = (parcel) => {
+    const { kind, name, text } = safe(() => JSON.parse(parcel), {}) ?? {};
+    if (kind === "markdown") {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([text], { type: "text/markdown" }));
+      link.download = name;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    } else if (kind === "copy") {
+      navigator.clipboard?.writeText(text);
+    } else if (kind === "fiche") {
+      document.getElementById("baf-fiche")?.remove();
+      const frame = document.createElement("iframe");
+      frame.id = "baf-fiche";
+      frame.title = words("export_fiche");
+      frame.setAttribute("aria-hidden", "true");
+      frame.tabIndex = -1;
+      frame.onload = () => frame.contentWindow.print();
+      frame.srcdoc = text;
+      document.body.append(frame);
+    }
+    document.querySelector(".menu[open]")?.removeAttribute("open");
+  };
+
+  // The list, in a dialog of the page.
+  const make = (tag, options = {}, ...children) => {
+    const element = Object.assign(document.createElement(tag), options);
+    element.append(...children);
+    return element;
+  };
+  const names = { maieuthon: "mode_maieuthon", debate: "mode_debate" };
+  const row = (talk, draw) => {
+    const kind = safe(() => JSON.parse(talk.session).kind, "talk");
+    const who = (document.querySelector(`[data-persona="${talk.persona}"] .name`)?.textContent ?? talk.persona);
+    const when = new Date(talk.at).toLocaleDateString(document.documentElement.lang, { day: "numeric", month: "long" });
+    const about = [who, names[kind] && words(names[kind]), when].filter(Boolean).join(" · ");
+    const title = make("span", { className: "kept-title", textContent: talk.title });
+    const open = make("button", { type: "button", className: "kept-talk" }, title, make("small", { textContent: about }));
+    open.dataset.talk = talk.id;
+    if (talk.id === current) open.setAttribute("aria-current", "true");
+    open.onclick = () => { wanted = talk.id; document.getElementById("kept-dialog").close(); };
+    const rename = make("button", { type: "button", className: "quiet", textContent: words("kept_rename") });
+    rename.setAttribute("aria-label", `${words("kept_rename")} : ${talk.title}`);
+    rename.onclick = () => {
+      const field = make("input", { value: talk.title, maxLength: 80 });
+      field.setAttribute("aria-label", words("kept_title"));
+      const keep = () => {
+        const fresh = read(talk.id);
+        if (fresh && field.value.trim()) save({ ...fresh, title: field.value.trim() });
+        if (waiting?.id === talk.id) waiting.title = field.value.trim() || waiting.title;
+        draw();
+      };
+      field.onkeydown = (event) => {
+        if (event.key === "Enter") { event.preventDefault(); keep(); }
+        if (event.key === "Escape") { event.preventDefault(); event.stopPropagation(); draw(); }
+      };
+      field.onblur = keep;
+      open.replaceWith(field);
+      field.select();
+    };
+    const remove = make("button", { type: "button", className: "quiet", textContent: words("kept_delete") });
+    remove.setAttribute("aria-label", `${words("kept_delete")} : ${talk.title}`);
+    remove.onclick = () => {
+      forget(talk.id);
+      if (talk.id === current) leaveOpen();
+      draw();
+    };
+    return make("li", {}, open, rename, remove);
+  };
+  const leaveOpen = () => { waiting = null; hold(null); document.getElementById("new")?.click(); };
+  const draw = () => {
+    const dialog = document.getElementById("kept-dialog");
+    if (!dialog) return;
+    flush();
+    const talks = all();
+    const list = make("ul", {}, ...talks.map((talk) => row(talk, draw)));
+    const close = make("button", { type: "button", className: "quiet", textContent: words("kept_close") });
+    close.onclick = () => dialog.close();
+    const erase = make("button", { type: "button", className: "quiet danger", textContent: words("kept_erase") });
+    erase.onclick = () => {
+      if (!erase.dataset.sure) { erase.dataset.sure = "yes"; erase.textContent = words("kept_sure"); return; }
+      for (const talk of all()) forget(talk.id);
+      leaveOpen();
+      draw();
+    };
+    dialog.replaceChildren(
+      make("h2", { id: "kept-heading", textContent: words("kept") }),
+      make("p", { textContent: words("kept_note") }),
+      talks.length ? list : make("p", { className: "kept-none", textContent: words("kept_none") }),
+      make("div", { className: "kept-foot" }, ...(talks.length ? [erase] : []), close),
+    );
+  };
+  window.bafShelf = () => {
+    draw();
+    document.getElementById("kept-dialog")?.showModal();
+  };
+})();
