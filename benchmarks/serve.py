@@ -1,12 +1,14 @@
-"""`python -m benchmarks.serve M.gguf`: our engine, our free tier and our routes, with the benchmark's personas.
+"""`python -m benchmarks.serve M.gguf`: our engine behind our routes, with the benchmark's personas.
 
-The same way through the house as a pupil's question takes, less the page and the reading notes.
+The way that a pupil's question takes, less the page, the reading notes and the dialogue's rules: every server that is
+measured is asked the same words, and answers all of them.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,13 +20,17 @@ from fastapi.routing import APIRoute
 
 from benchmarks.load import persona_key, persona_texts, token_counter
 from cli import run_commands
-from engines.base import Engine
+from dialogue.conversation import Conversation
+from dialogue.prompt import build_messages, prefix_for
+from engines.base import Engine, Finished, Queued, Token
 from engines.llama_cpp import LlamaCppEngine
+from errors import EngineBusy, EngineError, EngineTimeout, TierBusy, TierUnavailable
 from personas import PERSONAS
 from personas.loader import Persona, Sampling
 from service.health import routes
 from service.openai_api import openai_routes
-from tiers.free import FreeTier
+from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, Event, User
+from tiers.free import FreeTier, params_for
 from tiers.supply import ModelChoice, ModelSupply
 
 log = logging.getLogger("benchmarks.serve")
@@ -40,6 +46,34 @@ class OpenSupply(ModelSupply):
         super().__init__(ModelChoice(data_dir=path.parent, model=str(path)), _no_prompts)
         self._engine = engine
         self._say("ready", "ready", model=engine.info.model)
+
+
+class BareTier(FreeTier):
+    """The free tier without its rules, which answer by themselves or change what a model is told."""
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        super().__init__(OpenSupply(engine, path), None, DEADLINE_S)
+        self._engine = engine
+
+    async def stream(
+        self, conversation: Conversation, user: User, options: AnswerOptions = ANSWER_AS_USUAL
+    ) -> AsyncGenerator[Event, None]:
+        """See `Tier.stream`."""
+        messages = build_messages(conversation, prefix=prefix_for(self._engine.info.n_params))
+        params = params_for(self._engine, conversation, options)
+        try:
+            asked = self._engine.stream(messages, params, deadline_s=DEADLINE_S, client=user.client)
+            async with aclosing(asked) as events:
+                async for event in events:
+                    match event:
+                        case Queued() | Token():
+                            yield event
+                        case Finished():
+                            yield Done(event.reason, event.usage)
+        except (EngineBusy, EngineTimeout) as error:
+            raise TierBusy(str(error), code=error.code, retry_after_s=error.retry_after_s) from error
+        except EngineError as error:
+            raise TierUnavailable(str(error), code=error.code) from error
 
 
 def _no_prompts(n_params: int) -> Sequence[str]:  # noqa: ARG001
@@ -88,7 +122,7 @@ def serve(
         for persona in personas.values():
             asyncio.run(engine.warm(persona.full_prompt))
     log.info("opened in %.2f s, personas read in %.2f s", opened - started, time.monotonic() - opened)
-    tier = FreeTier(OpenSupply(engine, model), None, deadline_s=DEADLINE_S)
+    tier = BareTier(engine, model)
     app = FastAPI(routes=[*openai_routes(tier, personas), *routes(tier), state_route(engine)])
     try:
         uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=2)

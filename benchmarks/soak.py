@@ -292,14 +292,14 @@ def plot(samples: Sequence[Mapping[str, float]], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    names = {"own_mb": "memory less parked, MB", "parked_mb": "parked chats, MB", "descriptors": "descriptors",
+    names = {"own_mb": "own memory,\nMB", "parked_mb": "parked chats,\nMB", "descriptors": "descriptors",
              "threads": "threads", "cells": "cells in use"}  # fmt: skip
     figure, axes = pyplot.subplots(len(names), 1, figsize=(10, 8), sharex=True)
     hours = [sample["seconds"] / 3600 for sample in samples]
     for axis, (key, label) in zip(axes, names.items(), strict=True):
         axis.plot(hours, [sample[key] for sample in samples], linewidth=0.9)
         axis.set_ylabel(label)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.1 * max(1.0, *(sample[key] for sample in samples)))
         axis.grid(alpha=0.3)
     axes[-1].set_xlabel("hours")
     figure.tight_layout()
