@@ -59,7 +59,13 @@ def told(instruction: Instruction, workshop: Workshop) -> dict[str, Any]:
 def build_app(workshop: Workshop) -> FastAPI:
     """Return the routes over an open workshop, which stays the caller's to close."""
     app = FastAPI(title="Instruction server", docs_url=None, redoc_url=None)
+    _refuse_strangers(app)
+    _name_errors(app)
+    _add_routes(app, workshop)
+    return app
 
+
+def _refuse_strangers(app: FastAPI) -> None:
     @app.middleware("http")
     async def guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
         """Refuse what a web page of elsewhere could send, and bodies that no text needs."""
@@ -74,6 +80,8 @@ def build_app(workshop: Workshop) -> FastAPI:
             return refusal(413, "too_long", f"at most {MOST_BODY} bytes, their number in content-length.")
         return await call(request)
 
+
+def _name_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def unfit(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
@@ -88,6 +96,8 @@ def build_app(workshop: Workshop) -> FastAPI:
     async def refused(_: Request, error: CorpusError) -> JSONResponse:
         return refusal(STATUS.get(error.code, 500), error.code, str(error))
 
+
+def _add_routes(app: FastAPI, workshop: Workshop) -> None:
     def give(agent: str) -> JSONResponse:
         instruction = workshop.next(agent)
         if instruction is not None:
@@ -121,8 +131,6 @@ def build_app(workshop: Workshop) -> FastAPI:
     @app.get("/metrics")
     def metrics() -> dict[str, Any]:
         return workshop.summary()
-
-    return app
 
 
 def fits(agent_id: str) -> bool:
