@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dialogue.conversation import Conversation, Turn, clean_message
 from dialogue.evaluation import EvaluationAsk
-from dialogue.redact import redact
+from dialogue.turn import redacted
 from engines.base import FinishReason
 from errors import MessageError, PersonaError, TierUnavailable
 from personas import Persona
@@ -107,10 +107,7 @@ def write_request(conversation: Conversation, client: str, options: AnswerOption
         "request_id": options.request_id or secrets.token_hex(16),
         "conversation": hashlib.sha256(f"talk\0{client}".encode()).hexdigest()[:32],
         "persona": conversation.persona.key,
-        "turns": [
-            {"role": turn.role, "text": redact(turn.text) if turn.role == "user" else turn.text}
-            for turn in conversation.turns
-        ],
+        "turns": [{"role": turn.role, "text": turn.text} for turn in redacted(conversation).turns],
         "excluded": list(options.excluded),
         "stop": list(options.stop),
     }
