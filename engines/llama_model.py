@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from engines.base import SamplingParams
 from engines.grammar import to_gbnf
+from engines.host_memory import release_mapping
 from errors import EngineError, ModelUnfit
 
 # Both are read when the library is loaded. A dying process must not start a debugger. And threads that wait for each
@@ -148,6 +149,8 @@ class LlamaModel:
         self._model: Any = lib.llama_model_load_from_file(os.fsencode(path), model_params)
         if not self._model:
             raise ModelUnfit(f"llama.cpp cannot load {path.name}; the log says why. Fetch it again, or take another.")
+        if repack:
+            release_mapping(path)
         self._vocab = lib.llama_model_get_vocab(self._model)
         self.n_vocab: int = lib.llama_vocab_n_tokens(self._vocab)
         self.n_ctx_train: int = lib.llama_model_n_ctx_train(self._model)

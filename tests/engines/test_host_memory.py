@@ -1,12 +1,13 @@
 """What a model will take, what is granted, and a clear refusal before anything is loaded."""
 
 import logging
+import mmap
 from pathlib import Path
 
 import pytest
 
 from engines.gguf_file import inspect
-from engines.host_memory import check_memory, estimate, granted_bytes
+from engines.host_memory import check_memory, estimate, granted_bytes, release_mapping
 from engines.llama_cpp import LlamaCppEngine
 from errors import EngineError
 
@@ -56,3 +57,21 @@ def test_a_model_too_large_is_refused_with_what_to_lower(tiny_gguf: Path, caplog
     with pytest.raises(EngineError) as caught:
         LlamaCppEngine(tiny_gguf, threads=1, n_cells=10**9)
     assert caught.value.code == "memory_short"
+
+
+def resident_kb(path: Path) -> int:
+    """Pages of a mapped file that this process holds."""
+    blocks = Path("/proc/self/smaps").read_text(encoding="utf-8").split("VmFlags")
+    return sum(int(block.split("Rss:")[1].split()[0]) for block in blocks if str(path) in block)
+
+
+def test_pages_that_nobody_reads_again_are_given_back(tmp_path: Path) -> None:
+    file = tmp_path / "les poids.bin"  # a blank in the name, as users have them
+    file.write_bytes(b"spinoza " * 500_000)
+    with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        assert data[:]
+        assert resident_kb(file) > 3800
+        assert release_mapping(file) >= 4_000_000
+        assert resident_kb(file) < 200
+        assert data[-8:] == b"spinoza "  # and what is read again is there
+    assert release_mapping(file) == 0, "nothing is mapped any more"
