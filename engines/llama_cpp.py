@@ -47,7 +47,7 @@ AGEING = 40  # rows a second: how fast a long prompt that waits overtakes shorte
 
 @dataclass
 class EngineStats:
-    """What the worker has done since the start; its fields only grow, but for the last six.
+    """What the worker has done since the start; its fields only grow, but for the last seven.
 
     Attributes:
         steps: Steps computed.
@@ -62,6 +62,7 @@ class EngineStats:
         resting: Chats that keep their cells.
         cells: Cells in use.
         parked_bytes: Host memory that chats take which had to make room.
+        eta_s: Seconds until one who asks now would be served; 0 where a place is free, None until an answer was timed.
     """
 
     steps: int = 0
@@ -76,6 +77,7 @@ class EngineStats:
     resting: int = 0
     cells: int = 0
     parked_bytes: int = 0
+    eta_s: float | None = None
 
 
 class LlamaCppEngine:
@@ -153,7 +155,8 @@ class LlamaCppEngine:
         atexit.register(self.close)  # a step that is under way while the process ends would crash it
         logger.info(
             "%s ready in %.2f s: %d threads, %d tokens a chat, %d in all, %d answers at once, pauses up to %.1f s",
-            path.name, time.monotonic() - started, threads, n_ctx, cells, max_active, self.costs.stall_s,
+            path.name, time.monotonic() - started, threads, n_ctx, cells, max_active,
+            self.costs.pause_s(max_active),
         )  # fmt: skip
 
     def _warn_of(self, header: GGUFInfo) -> None:
@@ -182,6 +185,7 @@ class LlamaCppEngine:
             resting=self._residents.n_idle,
             cells=cells.n_cells - cells.n_free,
             parked_bytes=self._residents.parked_bytes,
+            eta_s=self._line.eta_s,
         )
 
     async def stream(

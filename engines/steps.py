@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 STALL_S = 0.7  # a running answer should not pause longer for somebody else's prompt
 ALONE_S = 4.0  # nobody is being answered: larger steps read faster, and a newcomer can wait that long
+STRETCH = 2.2  # a step of many answers is long already: a prompt may make it so many times as long
 PROGRESS_ROWS = 4  # a prompt always advances by these, however slow the machine
 
 
@@ -53,10 +54,13 @@ class StepCosts:
         together = self.answers_at_once(answering)
         return self.of(together) * answering / together
 
-    @property
-    def stall_s(self) -> float:
-        """The longest pause that a running answer makes for a prompt, in seconds: a full quantum must fit in it."""
-        return max(STALL_S, 1.25 * self.of(self.quantum))
+    def pause_s(self, answering: int, slowdown: float = 1.0) -> float:
+        """Return the longest pause that running answers make for a prompt, in seconds.
+
+        A full quantum must fit in it. Where the answers' own step takes long, a few words less a minute for them are
+        many seconds less for who still waits for the first.
+        """
+        return max(STALL_S, 1.25 * self.of(self.quantum), STRETCH * self.of(answering) * slowdown)
 
 
 def cheapest_quantum(rows: Sequence[int], seconds: Sequence[float]) -> int:
@@ -86,7 +90,7 @@ def prompt_rows(costs: StepCosts, answering: int, waiting: int, cap: int, slowdo
     room = min(waiting, cap - answering)
     if room <= 0:
         return 0
-    limit = costs.stall_s if answering else max(costs.stall_s, ALONE_S)
+    limit = costs.pause_s(answering, slowdown) if answering else max(costs.pause_s(1), ALONE_S)
     if costs.of(answering + room) * slowdown <= limit:
         return room
     first = (answering // costs.quantum + 1) * costs.quantum

@@ -17,16 +17,27 @@ def test_rows_stay_within_their_bounds(answering: int, waiting: int, slowdown: f
     assert 0 <= rows <= min(waiting, 256 - answering)
     assert (rows > 0) == (waiting > 0)
     if answering and rows > PROGRESS_ROWS:
-        assert TILED.of(answering + rows) * slowdown <= TILED.stall_s
+        assert TILED.of(answering + rows) * slowdown <= TILED.pause_s(answering, slowdown)
 
 
 def test_a_step_is_filled_to_the_quantum() -> None:
-    assert prompt_rows(TILED, 8, 500, 256) == 8
+    assert prompt_rows(TILED, 1, 500, 256) == 15  # one answer: 0.73 s at most
     assert prompt_rows(TILED, 3, 500, 256) == 13
-    assert prompt_rows(TILED, 16, 500, 256) == PROGRESS_ROWS  # 32 rows would take longer than the promised pause
+    assert prompt_rows(TILED, 16, 500, 256) == 64  # 80 rows take 1.25 s; 96 would pause longer than was promised
     assert prompt_rows(TILED, 0, 500, 256) == 256  # nobody is being answered: 4 s
     assert prompt_rows(TILED, 8, 3, 256) == 3
-    assert prompt_rows(TILED, 8, 500, 256, slowdown=4.0) == PROGRESS_ROWS
+    assert prompt_rows(TILED, 1, 500, 256, slowdown=4.0) == PROGRESS_ROWS
+
+
+def test_a_long_step_may_become_twice_as_long() -> None:
+    """Where the answers' own step takes seconds, prompts are not read in crumbs beside it."""
+    slow = StepCosts((1, 8, 16, 32), (0.29, 1.92, 2.37, 4.07), 16)
+    assert prompt_rows(slow, 8, 500, 256) == 24
+    assert prompt_rows(slow, 8, 500, 256, slowdown=1.3) == 24  # both sides are slowed
+    assert slow.pause_s(8) == pytest.approx(4.22, abs=0.01)
+
+
+def test_nobody_is_kept_waiting_by_a_full_step() -> None:
     assert prompt_rows(TILED, 256, 500, 256) == 0
 
 
