@@ -1,4 +1,4 @@
-"""The commands of static embeddings: `distill`, `distill-targets`, `embeddings-eval`, `embeddings-compare`.
+"""The commands of static embeddings: `distill`, `distill-targets`, `distill-trim`, `embeddings-eval`, and -compare.
 
 Knows options alone. `register` adds them to the room's command line; what settings say is handed in, as only the entry
 reads settings.
@@ -64,6 +64,7 @@ def register(app: typer.Typer, given: Given) -> None:
     """Add the commands of this module to `app`."""
     _register_distill(app, given)
     _register_targets(app, given)
+    _register_trim(app)
     _register_eval(app, given)
     _register_compare(app, given)
 
@@ -221,6 +222,21 @@ def _register_targets(app: typer.Typer, given: Given) -> None:
                 _teacher(teacher, given, layers), texts, out, minutes=minutes, progress=lambda share: show(share, "")
             )
         typer.echo(f"{done} of {len(texts)} sentences.", err=True)
+        print(out)
+
+
+def _register_trim(app: typer.Typer) -> None:
+    @app.command("distill-trim")
+    def distill_trim(
+        model: Annotated[Path, typer.Argument(help="A static model that `distill` wrote.")],
+        out: Annotated[Path, typer.Option(help="Folder to make.")],
+        pieces: Annotated[int, typer.Option(min=1, help="How many pieces to keep, the commonest.")],
+    ) -> None:
+        """Make a smaller static model out of a finished one: its rarest pieces leave, nothing is taught again."""
+        from retrieval.distill_trim import trim
+
+        made = trim(model, out, pieces)
+        typer.echo(f"{made['pieces']} of {made['trimmed']['from']} pieces, {made['bytes'] / 1e6:.1f} MB.", err=True)
         print(out)
 
 

@@ -29,6 +29,7 @@ from retrieval.distill import (
 from retrieval.distill_teacher import Teacher, open_teacher
 from retrieval.distill_texts import count_pieces, make_targets, read_strings, read_targets, sentences
 from retrieval.distill_train import Lesson, contrast, message_pairs, note_pairs, read_pairs, teach
+from retrieval.distill_trim import trim
 from retrieval.embedders import LlamaEmbedder, StaticEmbedder, unit
 from retrieval.notes import NoteIndex
 from tests.retrieval.conftest import write_tiny_bert
@@ -302,3 +303,32 @@ def test_a_static_embedder_needs_no_vectors_beside_the_notes() -> None:
     found = index.nearest("bergson", "pourquoi le temps passe lentement quand je m'ennuie en cours ?")
     assert found is not None
     assert found.id.startswith("bergson-")
+
+
+def test_a_trimmed_model_cuts_rare_words_and_keeps_the_rest(tmp_path: Path) -> None:
+    import model2vec
+
+    model = ROOT / "models" / "static"
+    before = model2vec.StaticModel.from_pretrained(model)
+    made = trim(model, tmp_path / "small", len(before.tokens) - 500)
+    after = model2vec.StaticModel.from_pretrained(tmp_path / "small")
+    assert made["pieces"] == len(after.tokens) == len(before.tokens) - 500
+    assert made["bytes"] < sum(path.stat().st_size for path in model.iterdir())
+    common = "La joie augmente la puissance d'agir."
+    assert np.dot(*after.encode([common, common])) == pytest.approx(1, abs=1e-5)
+    assert np.dot(before.encode(common), after.encode(common)) == pytest.approx(1, abs=1e-3)
+    gone = sorted(set(before.tokens) - set(after.tokens), key=len)[-1].replace("▁", "")
+    assert np.isfinite(after.encode(gone)).all()
+    assert np.linalg.norm(after.encode(gone)) > 0.9, "a word that lost its piece is still spelt"
+
+
+@pytest.mark.parametrize("pieces", [0, 10**6])
+def test_what_cannot_be_trimmed_is_said(pieces: int, tmp_path: Path) -> None:
+    with pytest.raises(RetrievalError, match="cannot become"):
+        trim(ROOT / "models" / "static", tmp_path / "small", pieces)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(RetrievalError, match="exists"):
+        trim(ROOT / "models" / "static", tmp_path / "taken", 100)
+    with pytest.raises(RetrievalError, match="cannot be read"):
+        trim(tmp_path / "taken", tmp_path / "small", 100)
