@@ -3,7 +3,6 @@
 Every number comes from `verify.json` or from the files: nothing can be claimed that was not found.
 """
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import Any
 from conversion.container import Container, read_container
 from conversion.ollama_file import modelfile, read_layout
 from conversion.report import REPORT_FILE, Gate, VerifyReport, read_report
+from conversion.tokenizer_files import read_json
 from errors import ConversionError
 
 log = logging.getLogger(__name__)
@@ -54,14 +54,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     Raises:
         ConversionError: The file is missing or no JSON object.
     """
-    if not path.is_file():
-        raise ConversionError(f"{path} is missing; it is the training summary that the card tells.")
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ConversionError(f"{path} is no JSON: {error}.") from error
-    if not isinstance(read, dict):
-        raise ConversionError(f"{path} holds no JSON object.")
+    read = read_json(path, "it is the training summary that the card tells")
     recipe = read.get("recipe", read)
     flat: dict[str, Any] = {}
     for key, value in recipe.items():

@@ -30,9 +30,18 @@ def copy_tokenizer(source: Path, target: Path) -> None:
             shutil.copy2(source / name, target / name)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, why: str = "the folder is no whole checkpoint") -> dict[str, Any]:
+    """Return the object of a JSON file.
+
+    Args:
+        path: The file.
+        why: What its absence means, for the message.
+
+    Raises:
+        ConversionError: The file is missing or no JSON object.
+    """
     if not path.is_file():
-        raise ConversionError(f"{path} is missing: the folder is no whole checkpoint.")
+        raise ConversionError(f"{path} is missing: {why}.")
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -48,7 +57,7 @@ def check_sentencepiece(folder: Path) -> None:
     Raises:
         ConversionError: The file is missing, or the folder has no tokenizer.
     """
-    tokenizer = _read_json(folder / "tokenizer.json")
+    tokenizer = read_json(folder / "tokenizer.json")
     with_bytes = bool(tokenizer.get("model", {}).get("byte_fallback"))  # only SentencePiece's vocabularies have it
     if with_bytes and not (folder / "tokenizer.model").is_file():
         raise ConversionError(
@@ -71,8 +80,8 @@ def conversion_copy(folder: Path, copy: Path) -> None:
             shutil.copy2(path, copy / path.name)
         elif path.is_file():
             (copy / path.name).symlink_to(path.resolve())
-    config = _read_json(folder / "tokenizer_config.json")
-    added = _read_json(folder / "tokenizer.json").get("added_tokens", [])
+    config = read_json(folder / "tokenizer_config.json")
+    added = read_json(folder / "tokenizer.json").get("added_tokens", [])
     config["added_tokens_decoder"] = {str(token["id"]): {name: token[name] for name in TOKEN_FIELDS} for token in added}
     if any(token["content"] == OPEN and token["special"] for token in added):
         config["add_prefix_space"] = False

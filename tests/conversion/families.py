@@ -147,11 +147,22 @@ def qwen2(folder: Path) -> Path:
     return _save(folder, tokenizer, config, Qwen2ForCausalLM)
 
 
+def qwen3(folder: Path) -> Path:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = bpe_tokenizer(QWEN, special, CHATML_TEMPLATE, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    # Heads wider than the width shared among them, and norms of queries and keys: what sets it apart from Qwen 2.
+    config = Qwen3Config(**_shape(tokenizer, bos_token_id=None, tie_word_embeddings=True, head_dim=128))
+    return _save(folder, tokenizer, config, Qwen3ForCausalLM)
+
+
 FAMILIES: dict[str, Callable[[Path], Path]] = {
     "mistral": mistral_spm,
     "tekken": mistral_tekken,
     "ministral3": ministral3,
     "qwen2": qwen2,
+    "qwen3": qwen3,
 }
 
 
