@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 2
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup packages run premium test lint proofs bench-engine soak demo-model demo-adopt demo-answers screenshots gpu-env wheel space clean
+.PHONY: help setup packages run premium test lint proofs bench-engine pipeline pipeline-wide soak model-gate report demo-model demo-adopt demo-answers screenshots gpu-env wheel space clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -50,8 +50,9 @@ $(AXE): tests/browser/npm/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix tests/browser/npm --silent --no-audit --no-fund && touch $@; \
 	else echo "npm is missing: the page is not checked by axe-core." >&2; fi
 
+# Two files at a time: most tests wait for a browser, a server or a disk, and a third would make time limits meaningless.
 test: setup lint $(AXE) ## every check that takes seconds, as CI runs it
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP) ## ruff and mypy
 	@$(PYTHON) -m ruff check .
@@ -61,7 +62,7 @@ lint: $(STAMP) ## ruff and mypy
 RESULTS := benchmarks/results
 MODEL := $(DATA_DIR)/models/bergson-and-friends-demo.gguf
 
-proofs: $(RESULTS)/demo-exercises.json $(RESULTS)/demo-perplexity.json $(RESULTS)/start.json $(RESULTS)/bare.json ## the slow proofs; a result that exists is kept, remove it to measure again
+proofs: $(RESULTS)/demo-exercises.json $(RESULTS)/demo-perplexity.json $(RESULTS)/ablation.json $(RESULTS)/start.json $(RESULTS)/bare.json ## the slow proofs; a result that exists is kept, remove it to measure again
 
 $(RESULTS)/demo-exercises.json: | setup
 	@$(PYTHON) -m evaluation exercises --engine gguf:$(MODEL) --out $@
@@ -76,14 +77,39 @@ $(RESULTS)/start.json: | setup
 $(RESULTS)/bare.json: | setup
 	@$(PYTHON) -m benchmarks.bare --out $@
 
+$(RESULTS)/ablation.json: | setup $(DATA_DIR)/measure/base-q8_0.gguf
+	@$(PYTHON) -m evaluation ablation --base gguf:$(DATA_DIR)/measure/base-q8_0.gguf --adapted gguf:$(MODEL) \
+	  --out $(DATA_DIR)/evaluation/ablation
+	@cp $(DATA_DIR)/evaluation/ablation/ablation.json $(DATA_DIR)/evaluation/ablation/ablation.png $(RESULTS)/
+
+model-gate: setup ## fails when the embedded model is worse than the committed one beyond its interval: minutes
+	@$(PYTHON) -m evaluation schemes --engine gguf:$(MODEL) --out $(DATA_DIR)/evaluation/model-gate --force
+	@$(PYTHON) -m evaluation gate --candidate $(DATA_DIR)/evaluation/model-gate
+
+report: $(STAMP) ## what ships, what does not, why, from all results: docs/report
+	@$(PYTHON) -m evaluation report --force
+
 HOURS ?= 1
 
 bench-engine: setup ## our engine beside its peers, on the 7B shape and the embedded model: hours, goes on where it was stopped
 	@for model in demo mistral-7b-v0.3; do \
 	  $(PYTHON) -m benchmarks.engine $$model --data-dir $(DATA_DIR) $(BENCH) || exit 1; done
 
+pipeline: setup ## the optimisation plan step by step on the embedded model; goes on where it was stopped (PIPELINE=--force measures anew)
+	@$(PYTHON) -m evaluation pipeline --summary $(RESULTS)/pipeline.json $(PIPELINE) >/dev/null
+	@$(PYTHON) -m evaluation acceptance
+
+LAYERS ?= 2
+
+pipeline-wide: setup ## the same at the width of a 7B, random weights, LAYERS of its 32 layers
+	@$(PYTHON) -m evaluation pipeline --shape mistral-7b --layers $(LAYERS) --summary $(RESULTS)/pipeline-mistral-7b.json $(PIPELINE) >/dev/null
+	@$(PYTHON) -m evaluation acceptance
+
 soak: setup ## our server for HOURS under load and faults
 	@$(PYTHON) -m benchmarks.soak demo --hours $(HOURS) --data-dir $(DATA_DIR)
+
+$(DATA_DIR)/measure/base-q8_0.gguf: | setup
+	@mkdir -p $(@D); $(PYTHON) -m conversion cut --data-dir $(DATA_DIR) --outtype q8_0 --out $@ >/dev/null
 
 $(DATA_DIR)/measure/base.gguf: | setup
 	@mkdir -p $(@D); $(PYTHON) -m conversion cut --data-dir $(DATA_DIR) --outtype f32 --out $@ >/dev/null

@@ -12,6 +12,7 @@ import gradio as gr
 from fastapi.routing import APIRoute
 
 from errors import ChatError, PersonaError
+from roles import load_roles
 from service.health import closed_routes, routes
 from settings import Settings, load_settings
 from ui.closed import build_closed_page
@@ -28,9 +29,11 @@ def assemble(settings: Settings) -> tuple[gr.Blocks, list[APIRoute]]:
     try:
         from service.counting import open_counted
         from service.dialogue_api import dialogue_routes
+        from service.keys import behind_keys
         from service.metrics import metrics_routes
         from service.openai_api import client_key, openai_routes
         from tiers.allowance import Allowance, LimitedTier
+        from tiers.base import AnswerOptions
         from tiers.free import open_free_tier
         from tiers.opening import LedgerChoice, PremiumChoice
         from tiers.supply import ModelChoice
@@ -38,20 +41,10 @@ def assemble(settings: Settings) -> tuple[gr.Blocks, list[APIRoute]]:
     except PersonaError as error:
         log.error("Nobody can talk: %s", error)
         return build_closed_page(error.code), closed_routes(error.code)
-    choice = ModelChoice(
-        data_dir=settings.data_dir,
-        model=settings.free_model,
-        base=settings.demo_base,
-        threads=settings.threads,
-        n_ctx=settings.context_tokens,
-        n_cells=settings.cache_tokens,
-        max_active=settings.max_active,
-        queue_size=settings.queue_size,
-        kernels=settings.kernels,
-        embedder=settings.embedder,
-        embedder_key=settings.embedder_key.get_secret_value() if settings.embedder_key else None,
-    )
-    free = open_free_tier(choice, deadline_s=settings.answer_deadline_s)
+    plays = load_roles(settings.config).get("philosopher")
+    choice = ModelChoice(**{**settings.model_options, "model": settings.free_model or plays.page_model})
+    usual = AnswerOptions(temperature=plays.temperature, max_tokens=plays.max_tokens)
+    free = open_free_tier(choice, deadline_s=settings.answer_deadline_s, usual=usual)
     premium = PremiumChoice(**settings.premium_options) if settings.premium_options else None
     allowed = Allowance(settings.session_tokens or None, settings.day_tokens or None, settings.address_tokens or None)
     opened, metrics = open_counted(
@@ -59,9 +52,11 @@ def assemble(settings: Settings) -> tuple[gr.Blocks, list[APIRoute]]:
     )
     atexit.register(opened.close)
     tier, token = opened.router, settings.metrics_token.get_secret_value() if settings.metrics_token else None
-    beside = [*routes(tier), *openai_routes(tier), *dialogue_routes(tier), *metrics_routes(metrics, token)]
-    return build_page(tier, load=lambda: free.load, standing=tier.standing, address=lambda r: client_key(r, None),
-                      login=bool(premium and not premium.everybody), mcp=settings.mcp), beside  # fmt: skip
+    for_programs = behind_keys([*openai_routes(tier), *dialogue_routes(tier)], settings.api_key_list)
+    beside = [*routes(tier), *for_programs, *metrics_routes(metrics, token)]
+    return build_page(tier, on_feedback=metrics.told, load=lambda: free.load, standing=tier.standing,
+                      address=lambda r: client_key(r, None), login=bool(premium and not premium.everybody),
+                      mcp=settings.mcp), beside  # fmt: skip
 
 
 def main() -> int:

@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from errors import SettingsError
 
+MIN_API_KEY = 16  # characters
+
 
 class _Space(BaseSettings):
     """What a Hugging Face Space says of itself."""
@@ -36,6 +38,7 @@ class Settings(BaseSettings):
     )
     port: int = Field(default=7860, ge=1, le=65535, description="Port of the page.")
     data_dir: Path = Field(default=Path(".data"), description="Caches and assembled models; made when missing.")
+    config: Path | None = Field(default=None, description="Which model plays which role; unset, our config.yaml.")
     corpora_dir: Path | None = Field(default=None, description="Real texts for training and retrieval tests.")
     hub_token: SecretStr | None = Field(
         default=None,
@@ -44,7 +47,11 @@ class Settings(BaseSettings):
     )
     free_model: str | None = Field(
         default=None,
-        description="The free tier's model: a path, or `hf:owner/repo/file.gguf`; unset, the embedded default.",
+        description="The free tier's model: a path, hf:owner/repo/file.gguf, openai:url#model or ollama:name.",
+    )
+    free_model_key: SecretStr | None = Field(default=None, description="Key of a free model behind an address.")
+    free_notes: bool = Field(
+        default=False, description="Reading notes in a large free model's prompt too; a small one always has them."
     )
     demo_base: Path | None = Field(
         default=None, description="The embedded model's base as a local GGUF; unset, it is downloaded."
@@ -128,11 +135,17 @@ class Settings(BaseSettings):
     engine_proxy_secret: SecretStr | None = Field(
         default=None, description="In the gateway on Modal: secret of the same proxy token."
     )
+    api_keys: SecretStr | None = Field(
+        default=None, description="Keys, commas between, one of which programs send to /v1; unset, none is asked for."
+    )
     mcp: bool = Field(
         default=False, description="Whether programs may ask the philosophers through MCP, at /gradio_api/mcp/."
     )
     metrics_token: SecretStr | None = Field(
         default=None, min_length=16, description="Opens /metrics from outside; unset, only this machine may read it."
+    )
+    corpus_token: SecretStr | None = Field(
+        default=None, min_length=16, description="Opens the instruction server; unset, this machine alone may ask it."
     )
 
     @model_validator(mode="after")
@@ -142,6 +155,12 @@ class Settings(BaseSettings):
             parts = self.free_model.removeprefix("hf:").split("/")
             if len(parts) < 3 or not all(parts) or not parts[-1].endswith(".gguf"):
                 raise ValueError(f"BAF_FREE_MODEL is {self.free_model!r}; expected hf:owner/repo/file.gguf.")
+        if self.free_model and self.free_model.startswith("openai:"):
+            at = urlsplit(self.free_model.removeprefix("openai:"))
+            if at.scheme not in ("http", "https") or not at.hostname or "@" in at.netloc or not at.fragment:
+                raise ValueError("BAF_FREE_MODEL begins with openai:; expected openai:http://host:port/v1#model.")
+        if self.free_model == "ollama:":
+            raise ValueError("BAF_FREE_MODEL names no model; expected ollama:name.")
         return self
 
     @model_validator(mode="after")
@@ -162,6 +181,37 @@ class Settings(BaseSettings):
         if self.premium_for == "entitled" and not (space.space_id and space.oauth_client_secret):
             raise ValueError("BAF_PREMIUM_URL needs a Space with `hf_oauth: true`: OAUTH_CLIENT_SECRET is not set.")
         return self
+
+    @model_validator(mode="after")
+    def api_keys_are_long(self) -> Self:
+        """Refuse keys that can be guessed, and a value without any: it would close nothing that was meant closed."""
+        if self.api_keys is not None and any(len(key) < MIN_API_KEY for key in self.api_key_list or [""]):
+            raise ValueError(f"BAF_API_KEYS: each key has {MIN_API_KEY} characters or more.")
+        return self
+
+    @property
+    def api_key_list(self) -> list[str]:
+        """The keys that programs may send; empty where none is asked for."""
+        return [key for key in map(str.strip, (_plain(self.api_keys) or "").split(",")) if key]
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """What `tiers.supply.ModelChoice` takes."""
+        return {
+            "data_dir": self.data_dir,
+            "model": self.free_model,
+            "model_key": _plain(self.free_model_key),
+            "base": self.demo_base,
+            "threads": self.threads,
+            "n_ctx": self.context_tokens,
+            "n_cells": self.cache_tokens,
+            "max_active": self.max_active,
+            "queue_size": self.queue_size,
+            "kernels": self.kernels,
+            "embedder": self.embedder,
+            "embedder_key": _plain(self.embedder_key),
+            "hints": self.free_notes,
+        }
 
     @property
     def ledger_options(self) -> dict[str, Any]:

@@ -63,17 +63,18 @@ class Measured:
     output_mb: int
 
 
-def specs(layers: int) -> dict[str, Spec]:
-    """Return the tensors of the checkpoint."""
-    kind = torch.bfloat16
-    found = {"model.embed_tokens.weight": Spec(kind, (PIECES, WIDTH))}
+def specs(layers: int, scale: int = 1) -> dict[str, Spec]:
+    """Return the tensors of the checkpoint; `scale` divides the width, for a trial."""
+    kind, width = torch.bfloat16, WIDTH // scale
+    found = {"model.embed_tokens.weight": Spec(kind, (PIECES, width))}
     for layer in range(layers):
         prefix = f"model.layers.{layer}"
-        found |= {f"{prefix}.{name}.weight": Spec(kind, shape) for name, shape in PROJECTIONS.items()}
+        for name, (rows, columns) in PROJECTIONS.items():
+            found[f"{prefix}.{name}.weight"] = Spec(kind, (rows // scale, columns // scale))
         for name in ("input_layernorm", "post_attention_layernorm"):
-            found[f"{prefix}.{name}.weight"] = Spec(kind, (WIDTH,))
-    found["model.norm.weight"] = Spec(kind, (WIDTH,))
-    found["lm_head.weight"] = Spec(kind, (PIECES, WIDTH))
+            found[f"{prefix}.{name}.weight"] = Spec(kind, (width,))
+    found["model.norm.weight"] = Spec(kind, (width,))
+    found["lm_head.weight"] = Spec(kind, (PIECES, width))
     return found
 
 
@@ -107,16 +108,16 @@ def write_base(folder: Path, layers: int) -> Path:
     return folder
 
 
-def write_adapter(folder: Path, layers: int) -> Path:
-    """Write a random LoRA on every projection."""
+def write_adapter(folder: Path, layers: int, scale: int = 1) -> Path:
+    """Write a random LoRA on every projection; `scale` as in `specs`."""
     folder.mkdir()
     draw = torch.Generator().manual_seed(2)
     tensors = {}
     for layer in range(layers):
         for name, (rows, columns) in PROJECTIONS.items():
             prefix = f"base_model.model.model.layers.{layer}.{name}"
-            tensors[f"{prefix}.lora_A.weight"] = torch.randn(RANK, columns, generator=draw) * 0.02
-            tensors[f"{prefix}.lora_B.weight"] = torch.randn(rows, RANK, generator=draw) * 0.02
+            tensors[f"{prefix}.lora_A.weight"] = torch.randn(RANK, columns // scale, generator=draw) * 0.02
+            tensors[f"{prefix}.lora_B.weight"] = torch.randn(rows // scale, RANK, generator=draw) * 0.02
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     targets = [name.split(".")[1] for name in PROJECTIONS]
     config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "lora_alpha": ALPHA, "target_modules": targets}

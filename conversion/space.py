@@ -14,9 +14,9 @@ from errors import ConversionError
 
 HUB = "https://huggingface.co"
 RUNTIME = (
-    "app.py", "cli.py", "errors.py", "settings.py", "README.md", "LICENSE", "ui", "service", "tiers", "dialogue",
-    "personas", "engines", "retrieval", "conversion", "data/notes", "data/safety", "models/demo", "models/embedder",
-    "docs/img",
+    "app.py", "cli.py", "errors.py", "roles.py", "settings.py", "config.yaml", "README.md", "LICENSE", "ui", "service",
+    "tiers", "dialogue", "personas", "engines", "retrieval", "conversion", "data/notes", "data/safety", "models/demo",
+    "models/embedder", "docs/img",
 )  # fmt: skip
 DEBIAN_PACKAGES = "libgomp1\n"  # llama.cpp's threads
 REPO = re.compile(r"[\w.-]+/[\w.-]+")

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from bisect import bisect_left
 from functools import cache
 
 import Stemmer
@@ -14,6 +15,10 @@ _STOP_WORDS = frozenset(
     que quel quelle qui quoi rien s sa sans se ses si son sont suit sur t ta te tes toi ton tous tout toute tres
     tu un une vos votre vous y""".split()
 )
+_ACTIONS = frozenset({"suit", "fait", "dit"})  # stop words that still say who does what to whom
+_PASSIVE = re.compile(r"\b(?:est|sont|etai(?:t|ent)|fut|sera|soit|etre|ete)\b.*\bpar\b(?! consequent)")
+_FEWEST = 3  # words in common: of two nothing can be said, « la cause, tu la connais »
+_IN_ORDER = 0.6  # of the words in common, what must be exceeded: one word of four may stand elsewhere
 _CLAUSES = re.compile(r"[,;:]|\b(?:que|qui|car|mais|et|or|puisque|parce)\b|\bqu'")
 _NE = re.compile(r"\bne\b|\bn'")
 _LONE_NEGATION = re.compile(r"\b(?:pas|aucune?s?|jamais|rien|nullement)\b")  # « Pas de liberté sans loi »
@@ -107,6 +112,33 @@ def stems(text: str) -> frozenset[str]:
     return frozenset(_stemmer().stemWords(words))
 
 
+def in_order(first: str, second: str) -> bool:
+    """Whether the words that two sentences share follow one another alike: who does what to whom, if order tells it.
+
+    A passive turns the order round and says the same; it is not judged, nor are fewer than three words.
+
+    >>> in_order("La raison guide le désir.", "Le désir guide la raison.")
+    False
+    >>> in_order("Karim cède moins vite à son envie.", "L'envie de Karim le fait céder moins vite.")
+    True
+    """
+    one, other = _order(first), _order(second)
+    places = [other[word] for word in one if word in other]
+    if len(places) < _FEWEST or bool(_PASSIVE.search(fold(first))) != bool(_PASSIVE.search(fold(second))):
+        return True
+    tails: list[int] = []  # of the rising sequences so far, by length: their least last place
+    for place in places:
+        at = bisect_left(tails, place)
+        tails[at : at + 1] = [place]
+    return len(tails) > _IN_ORDER * len(places)
+
+
+def _order(text: str) -> dict[str, int]:
+    """Stems of content words and of a few verbs, in order, with their places."""
+    words = [word for word in re.findall(r"[a-z]+", fold(text)) if word not in _STOP_WORDS or word in _ACTIONS]
+    return {stem: place for place, stem in enumerate(dict.fromkeys(_stemmer().stemWords(words)))}
+
+
 def likeness(first: str, second: str) -> float:
     """Return how many content words two texts have in common, from 0 (none) to 1 (all): Ochiai's coefficient.
 
@@ -139,7 +171,11 @@ def is_conditional(text: str) -> bool:
     True
     """
     return (
-        re.search((r"(?:^|[,:;]\s*|\b(?:donc|que|et|or)\s+)s(?:i\b|')(?!\s*bien)"), fold(text).lstrip("« -"))
+        re.search(
+            r"(?:^|[,:;]\s*|\b(?:donc|que|et|or)\s+)"
+            r"(?:s(?:i\b|')(?!\s*bien)|quand\b|lorsqu|des (?:lors )?qu|chaque fois qu)",
+            fold(text).lstrip("« -"),
+        )
         is not None
     )
 

@@ -1,8 +1,8 @@
 """Whether a text reasons by the scheme it announced: deterministic, French. Knows the twelve schemes, calls no model.
 
 A connective alone never scores: the clauses it joins must share their words (stems, accents folded, half of the
-shorter one) and be negated as the scheme wants, counted modulo two. Feeds a metric and the chip's card, never a mark
-for the pupil. What is read here is form: whether the premises are true is nobody's business in this file.
+shorter one, in their order) and be negated as the scheme wants, counted modulo two. Feeds a metric and the chip's card,
+never a mark for the pupil. What is read here is form: whether the premises are true is nobody's business in this file.
 
     4  the full scheme                     2  its connectives with slots that do not fit, or its fallacy
     3  another scheme of ours, in full     1  named only        0  nothing of it
@@ -10,12 +10,12 @@ for the pupil. What is read here is form: whether the premises are true is nobod
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 from types import MappingProxyType
 from typing import Literal
 
-from dialogue.french import count_negations, fold, split_sentences, stems
+from dialogue.french import count_negations, fold, in_order, split_sentences, stems
 from personas import SCHEMES, Scheme, get_scheme
 
 Grade = Literal[0, 1, 2, 3, 4]
@@ -25,7 +25,8 @@ _MOST_CHARS, _MOST_CLAUSES = 240, 24  # of a text: an answer has three sentences
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 _CONCLUDES = (
-    r"(?:donc|par cons[ée]quent|ainsi|alors|c['’]est pourquoi|d['’]où|de toute façon"
+    r"(?:donc|par cons[ée]quent|en conséquence|dès lors(?! qu)|de ce fait|ainsi|alors|c['’]est pourquoi"
+    r"|voilà pourquoi|d['’]où|de toute façon"
     r"|dans (?:les deux|tous les) cas|probablement|"
     r"(?:il|elle|cela|on|j['’]) ?(?:s['’]|en )?(?:ensuit|suit|résulte|tire|conclus?t?|déduit|dit"
     r"|donne|prévoit|reste|permet de dire|montre|prouve|voit)"
@@ -50,21 +51,30 @@ _LEAD = re.compile(
     r"nécessairement|de même|que?|qu['’])\b[ ,:]*)+",
     re.I,
 )
+_WHEN = r"(?:dès (?:lors )?qu|chaque fois qu|pourvu qu|lorsqu)(?:e\s+|['’])|quand\s+"
+_REASON = re.compile(r",?\s+(?:puisqu(?:e\s+|['’])|car\s+)", re.I)  # what comes before follows from what comes after
+_AND_THAT = re.compile(r",?\s+et\s+qu(?:e\b|['’])[\s,]*", re.I)  # « puisque P, et que Q »
 _IF = re.compile(
     r"\b(?:si\s+|s['’](?=ils?\b))(?P<p>[^;:?]+?)(?:,?\s+alors\s+|\s*,\s+)(?P<q>[^;:?]+)$"
-    r"|^(?P<q2>[^,;:?]+),? (?:si\s+|s['’](?=ils?\b))(?P<p2>[^,;:?]+)$",
+    r"|^(?P<q2>[^,;:?]+),? (?:si\s+|s['’](?=ils?\b))(?P<p2>[^,;:?]+)$"
+    rf"|^(?:{_WHEN})(?P<p3>[^,;:?]+?),\s+(?P<q3>[^;:?]+)$"
+    r"|^dans (?P<p4>(?:le (?:premier|second|deuxième)|l['’](?:une?|autre))(?: cas)?),\s*(?P<q4>[^;:?]+)$",
     re.I,
 )
 _EITHER = re.compile(
     r"(?P<s>[^.;:,]*?)\b(?:ou(?: bien)?|soit)\s+(?P<p>[^;:?]+?),\s*(?:et )?(?:ou(?: bien)?|soit)\s+(?P<q>[^;:?,]+)",
     re.I,
 )
+_TWO = re.compile(r"\bde deux choses l'une\b|\bdeux (?:cas|voies|branches|possibilites)\b|\bl'un ou l'autre\b")
 _SUPPOSE = re.compile(
     r"\b(?:supposons|imaginons|admettons|suppose|imagine|admets|si l['’]on suppose"
-    r"|prenons l['’]hypothèse)\b(?: donc)?(?: le contraire *:?)? *(?:qu?e? |qu['’])?(?P<p>.+)$",
+    r"|prenons l['’]hypothèse)\b(?: donc)?(?: un (?:instant|moment))?(?: le contraire *:?)?"
+    r" *(?:qu?e? |qu['’])?(?P<p>.+)$",
     re.I,
 )
-_ABSURD = re.compile(r"\b(?:contradict\w*|contredi\w*|absurde|impossible|a la fois|et ne l['’]est pas)\b")
+_ABSURD = re.compile(
+    r"\b(?:contradict\w*|contredi\w*|absurde|(?:im|plus |pas )possible|a la fois|et ne l['’]est pas)\b"
+)
 _SAME = re.compile(
     r"(?P<a>[^.,;:]+?) (?:n['’]est (?:rien d['’]autre|autre chose|que)|ne sont rien d['’]autre"
     r"|c['’]est|est|sont|désigne(?:nt)?|veut dire|signifie|s['’]identifie à) "
@@ -80,7 +90,7 @@ _NO_CONTRADICTION = re.compile(r"\b(?:en meme temps|sous (?:le meme|ce|deux) rap
 _PROBABLY = re.compile(r"\b(?:probable\w*|sans doute|peut-etre|vraisembl\w+|on peut s'attendre|il y a des chances)\b")
 _ANALOGY = re.compile(
     r"(?P<a>[^.,;:]+?) (?:est|sont) (?:à |aux? "
-    r"|pour )(?P<b>[^.,;:]+?),? ce que (?P<c>[^.,;:]+?) (?:est|sont) (?:à|aux?"
+    r"|pour )(?P<b>[^.,;:]+?),? ce qu(?:e |['’])(?P<c>[^.,;:]+?) (?:est|sont) (?:à|aux?"
     r"|pour) (?P<d>[^.,;:]+)",
     re.I,
 )
@@ -89,15 +99,19 @@ _LIKE = re.compile(
     r"|ainsi )?(?P<c>[^.;:]+)|(?P<c2>[^.,;:]+?) (?:est comme|ressemble à|comme) (?P<a2>[^.,;:]+)",
     re.I,
 )
+_LIKEWISE = re.compile(r"\b(?:aussi|de meme|pareillement)\b")
 _ALL = re.compile(r"\b(?:tout(?:e|es)?|tous|chaque|nul(?:le)?|aucun(?:e)?|toujours|jamais)\b")
 _SOME = re.compile(r"\b(?:quelque|certaine?s?|il y a|il existe|un|une|parfois|le|la|l|ce|cet|cette)\b")
 _CONTRAST = re.compile(
     r"\b(?:mais|tandis que|alors que|au contraire|a l'inverse|pourtant|contredi\w*|s'oppose\w*|oppose\w*)\b"
 )
 _FALSE = re.compile(r"\b(?:faux|fausses?|vraies?|pas vrai\w*|tombe\w*|ne tient pas|contraires)\b")
+_REFERS = re.compile(r"\b(?:formule|phrase|proposition|affirmation|premiere|seconde|cela)\b")
+_NONE = re.compile(r"\b(?:nul(?:le)?|aucune?)\b")
 _SENSES = re.compile(
     r"\b(?:deux sens|plusieurs sens|en un sens|(?:premier|second|autre) sens|se dit (?:de|en|du"
-    r"|des)|distingu\w+|distinction|veut dire .+ ou |c'est .+ ou |ou du dedans|d'un cote|au sens)"
+    r"|des)|distingu\w+|distinction|le (?:premier|second)"
+    r"|la (?:premiere|seconde)|veut dire .+ ou |c'est .+ ou |ou du dedans|d'un cote|au sens)"
 )
 _HOLDS = re.compile(
     r"\b(?:vau(?:t|x|draient|drait)|convien(?:t|nent)|vrai\w*|juste|tient|s'applique"
@@ -158,12 +172,14 @@ class Reading:
         marks: Its connectives are there.
         fallacy: One of `FALLACIES`, where its trap was walked into; "" otherwise.
         slots: What stands for the letters of the canonical form.
+        contrary: Its conclusion is negated where the scheme wants it affirmed, or affirmed where it wants it negated.
     """
 
     full: bool = False
     marks: bool = False
     fallacy: str = ""
     slots: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    contrary: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,12 +191,14 @@ class SchemeScore:
         found: Id of the scheme that was read in full, or "".
         fallacy: One of `FALLACIES`, or "".
         slots: Letters of the announced scheme's form and the words that stand for them.
+        contrary: What it concludes is negated as the announced scheme forbids.
     """
 
     grade: Grade
     found: str
     fallacy: str
     slots: Mapping[str, str]
+    contrary: bool = False
 
 
 def _shared(one: str, other: str) -> float:
@@ -210,11 +228,11 @@ def linked(one: str, other: str) -> bool:
 
 
 def _agree(one: str, other: str) -> bool:
-    return linked(one, other) and count_negations(one) % 2 == count_negations(other) % 2
+    return linked(one, other) and in_order(one, other) and count_negations(one) % 2 == count_negations(other) % 2
 
 
 def _deny(one: str, other: str) -> bool:
-    return linked(one, other) and count_negations(one) % 2 != count_negations(other) % 2
+    return linked(one, other) and in_order(one, other) and count_negations(one) % 2 != count_negations(other) % 2
 
 
 def _clause(text: str, *, announced: bool = False) -> Clause:
@@ -224,7 +242,7 @@ def _clause(text: str, *, announced: bool = False) -> Clause:
     likely = bool(_PROBABLY.search(fold(text)))
     bare = _INNER_DONC.sub("", _LEAD.sub("", text)).strip(" .,;:!…")
     if found := _IF.search(bare):
-        p, q = (found["p"], found["q"]) if found["p"] else (found["p2"], found["q2"])
+        p, q = next((found[f"p{n}"], found[f"q{n}"]) for n in ("", 2, 3, 4) if found[f"p{n}"])
         return Clause(bare, follows, (p.strip(" ,"), re.sub(r"^alors ", "", q).strip(" ,.")), None, likely)
     if found := _EITHER.search(bare):
         return Clause(bare, follows, None, (found["p"].strip(" ,"), found["q"].strip(" ,.")), likely)
@@ -240,8 +258,12 @@ def clauses(text: str) -> list[Clause]:
         announced = False
         # « Si P, alors Q, or P, donc Q » in one breath is three statements; a colon announces one.
         for part in re.split(r"\s*;\s*|\s+:\s+|,\s+(?=(?:or|donc|par conséquent)\b)", sentence):
-            one = _clause(part, announced=announced)
-            announced = bool(_ANNOUNCES.match(part))
+            said, *reasons = _REASON.split(part, maxsplit=1)
+            if said.strip() and reasons:
+                found += [_clause(one) for one in _AND_THAT.split(reasons[0])]
+                announced = True
+            one = _clause(said, announced=announced)
+            announced = bool(_ANNOUNCES.match(said))
             if one.text and not announced:
                 found.append(one)
     return found[:_MOST_CLAUSES]
@@ -268,7 +290,9 @@ def _premises(found: Sequence[Clause]) -> Iterator[tuple[str, str]]:
 def _if_then(found: Sequence[Clause], *, tollens: bool) -> Reading:
     """Modus ponens or tollens, and the two fallacies that look like them."""
     conditions = [one.condition for one in found if one.condition]
-    best = Reading(marks=bool(conditions) and any(one.concludes for one in found))
+    supposed = tollens and any(_SUPPOSE.search(one.text) for one in found)
+    best = Reading(marks=bool(conditions) or supposed)
+    ends = [one.text for one in found if one.concludes and one.bare]
     for p, q in conditions:
         slots = _slots(P=p, Q=q)
         for premise, end in _premises(found):
@@ -281,7 +305,8 @@ def _if_then(found: Sequence[Clause], *, tollens: bool) -> Reading:
                 best = Reading(False, True, "consequent_affirme", slots)
             if tollens and nearer_p and _deny(premise, p) and _deny(end, q) and not _deny(premise, q):
                 best = Reading(False, True, "antecedent_nie", slots)
-        best = best if best.slots else Reading(best.full, best.marks, best.fallacy, slots)
+        contrary = any(_agree(end, p) if tollens else _deny(end, q) for end in ends)
+        best = replace(best, slots=best.slots or slots, contrary=best.contrary or contrary)
     return best
 
 
@@ -317,7 +342,8 @@ def _either(found: Sequence[Clause]) -> Reading:
 def _dilemma(found: Sequence[Clause]) -> Reading:
     pairs = [one.either for one in found if one.either]
     conditions = [one.condition for one in found if one.condition]
-    best = Reading(marks=bool(pairs) and len(conditions) >= 2)
+    two = bool(pairs) or any(_TWO.search(fold(one.text)) for one in found)
+    best = Reading(marks=two and bool(conditions))
     for p, q in pairs:
         for (p2, r), (q2, r2) in combinations(conditions, 2):
             if not (_shared(p, p2) and _shared(q, q2)):
@@ -346,7 +372,8 @@ def _absurd(found: Sequence[Clause]) -> Reading:
 
 def _halves_oppose(text: str) -> bool:
     left, mark, right = text.partition(" et ")
-    return bool(mark) and count_negations(left) % 2 != count_negations(right) % 2
+    opposed = count_negations(left) % 2 != count_negations(right) % 2
+    return bool(mark) and opposed and (linked(left, right) or not stems(right))  # « est vraie et ne l'est pas »
 
 
 def _identity(found: Sequence[Clause]) -> Reading:
@@ -383,7 +410,8 @@ def _opposition(found: Sequence[Clause]) -> Reading:
     if universal and falls and (marks or any(one != falls[-1] for one in universal)):
         quoted = re.findall(r"«([^»]+)»", " ".join(one.text for one in found))
         slots = _slots(A=quoted[0], B=quoted[1]) if len(quoted) > 1 else _slots(A=universal[0])
-        if any(linked(one, falls[-1]) for one in universal) or len(quoted) > 1:
+        refers = bool(_REFERS.search(fold(falls[-1])))
+        if refers or any(linked(one, falls[-1]) for one in universal) or len(quoted) > 1:
             return Reading(True, True, slots=slots)
     for one in found:
         sides = re.split(r",? (?:mais|tandis que|alors que|au contraire)\b", one.text, maxsplit=1)
@@ -392,13 +420,16 @@ def _opposition(found: Sequence[Clause]) -> Reading:
     for one, two in pairwise(found):
         if _CONTRAST.search(fold(two.text)[:20]) and _deny(one.text, two.text):
             return Reading(True, True, slots=_slots(A=one.text, B=two.text))
-    return Reading(marks=marks)
+    ends = [one.text for one in found if one.concludes and one.text not in falls]
+    contrary = any(_NONE.search(fold(end)) and linked(one, end) for end in ends for one in universal if one != end)
+    return Reading(marks=marks, contrary=contrary)
 
 
 def _distinction(found: Sequence[Clause]) -> Reading:
     senses = [one for one in found if _SENSES.search(fold(one.text))]
     holds = [one for one in found if _HOLDS.search(fold(one.text))]
-    if len(holds) > 1:  # « vaut pour le premier », « n'est vrai que du premier »: the two senses are told apart there
+    # « vaut pour le premier », « n'est vrai que du premier » tell two senses apart; conclusions alone do not
+    if len(holds) > 1 and not all(one.concludes for one in holds):
         return Reading(True, True, slots=_slots(X=(senses or holds)[0].text))
     if not senses:
         return Reading(marks=bool(holds))
@@ -425,7 +456,14 @@ def _analogy(found: Sequence[Clause]) -> Reading:
         if four := _ANALOGY.search(one.text):
             slots = _slots(A=four["a"], B=four["b"], C=four["c"], D=four["d"])
             ends = [two for two in found if two is not one and (two.concludes or two.probable)]
-            fits = any(_shared(end.text, four["c"]) and _shared(end.text, f"{four['d']} {four['c']}") for end in ends)
+            one_side, other = f"{four['a']} {four['b']}", f"{four['c']} {four['d']}"
+            before = [two.text for two in found if two is not one and two not in ends]
+
+            def carried(end: Clause, onto: str, source: str, before: Sequence[str] = before) -> bool:
+                told = _LIKEWISE.search(fold(end.text)) or any(_shared(two, source) for two in before)
+                return bool(told) and (_shared(end.text, onto) > 0 or bool(_LIKEWISE.search(fold(end.text))))
+
+            fits = any(carried(end, other, one_side) or carried(end, one_side, other) for end in ends)
             return Reading(fits, True, slots=slots)
     for one in found:
         if like := _LIKE.search(one.text):
@@ -500,7 +538,7 @@ def score(text: str, announced: str) -> SchemeScore:
                 else SchemeScore(2, other, own.fallacy, own.slots)
             )
     if own.marks or own.fallacy:
-        return SchemeScore(2, "", own.fallacy, own.slots)
+        return SchemeScore(2, "", own.fallacy, own.slots, own.contrary)
     return SchemeScore(1 if fold(scheme.name.split(" (")[0]) in fold(text) else 0, "", "", _NOTHING)
 
 

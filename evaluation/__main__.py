@@ -1,57 +1,23 @@
 """`python -m evaluation`: the command line of this room. Knows settings; every measure is elsewhere."""
 
 import asyncio
-import json
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, TaskID
 
 from cli import run_commands
 from engines.open import open_engine
 from errors import EngineError
-from evaluation.result import as_json, environment, must_be_new, sha256_of, write_text
+from evaluation import cli_compare, cli_pipeline, cli_schemes
+from evaluation.cli_common import Force, Json, Limit, Out, Spec, Threads, bar, deliver, model_of, talk
+from evaluation.result import environment, must_be_new, sha256_of, write_text
 from settings import load_settings
 
 app = typer.Typer(help="Measure how good the answers are.", no_args_is_help=True, add_completion=False)
-talk = Console(stderr=True)
-
-Spec = Annotated[str, typer.Option("--engine", help="Which engine answers, e.g. gguf:.data/models/demo.gguf.")]
-Out = Annotated[Path | None, typer.Option(help="Result file (JSON).")]
-Force = Annotated[bool, typer.Option("--force", help="Replace a result that exists.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N; recorded in the result.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads; unset, what the machine grants.")]
-
-
-@contextmanager
-def bar(label: str, total: int) -> Iterator[tuple[Progress, TaskID]]:
-    """Show a progress bar on stderr."""
-    with Progress(console=talk, transient=True) as progress:
-        yield progress, progress.add_task(label, total=total)
-
-
-def model_of(spec: str) -> dict[str, Any]:
-    """Say which model a spec names: by the hash of its file where it is one."""
-    _, _, address = spec.partition(":")
-    path = Path(address)
-    return {"name": path.name, "sha256": sha256_of(path) if path.is_file() else None}
-
-
-def deliver(result: dict[str, Any], out: Path | None, as_data: bool, summary: str) -> None:
-    """Write the result where it was asked for, and say on stderr what it comes to."""
-    if out is not None:
-        write_text(out, as_json(result))
-    if as_data:
-        print(json.dumps(result, ensure_ascii=False))
-    typer.echo(summary, err=True)
 
 
 @app.command("demo-answers")
@@ -226,7 +192,7 @@ def _spoken(result: dict[str, Any]) -> str:
 
 @app.command("dialogue-rules")
 def dialogue_rules(
-    half: Annotated[str, typer.Option(help="tune, to work on; judge2, to report: it prints counts alone.")] = "tune",
+    half: Annotated[str, typer.Option(help="tune, to work on; judge, to report: it prints counts alone.")] = "tune",
     data: Annotated[Path, typer.Option(help="Folder with eval/ and dialogue_rules/.")] = Path("data"),
     dialogues: Annotated[Path, typer.Option(help="Folder of dialogues.")] = Path("data/dialogues"),
     fit: Annotated[
@@ -235,14 +201,18 @@ def dialogue_rules(
     folds: Annotated[
         int | None, typer.Option(min=2, help="Say as well how models do on so many parts that they did not learn from.")
     ] = None,
+    sets: Annotated[
+        bool,
+        typer.Option("--sets", help="Say as well how the alarm does on each set, learned from the others: minutes."),
+    ] = False,
     out: Out = None,
     force: Force = False,
     as_data: Json = False,
 ) -> None:
     """Stances, crises, attacks, personal data: macro-F1, recall and false alarms on labelled sentences."""
     must_be_new(out, force=force)
-    if half not in ("tune", "judge2"):
-        raise EngineError(f"--half {half!r}: expected tune or judge2.")
+    if half not in ("tune", "judge"):
+        raise EngineError(f"--half {half!r}: expected tune or judge.")
     if fit:
         from evaluation.rules_fit import fit_both
 
@@ -256,7 +226,7 @@ def dialogue_rules(
     questions = corpora / "questions" / "sujets.txt" if corpora else None
     exam = questions.read_text(encoding="utf-8").splitlines() if questions and questions.is_file() else []
     with talk.status("Measuring…"):
-        measured = rules.measure(data, "judge2" if half == "judge2" else "tune", dialogues, exam)
+        measured = rules.measure(data, "judge" if half == "judge" else "tune", dialogues, exam)
     result = {**measured, "environment": environment(sys.argv[1:])}
     summary = rules.spoken(measured)
     if folds is not None:
@@ -265,7 +235,17 @@ def dialogue_rules(
         with talk.status("Fitting on all parts but one…"):
             result["folds"] = across_folds(data, dialogues, folds)
         summary += f"\non parts that were not learned from: {result['folds']}"
+    if sets:
+        from evaluation.rules_fit import across_sets
+
+        with talk.status("Fitting on all sets but one…"):
+            result["sets"] = across_sets(data, dialogues, folds or 2)
+        summary += "".join(f"\n{name}: {found}" for name, found in result["sets"].items())
     deliver(result, out, as_data, summary)
+
+
+for commands in (cli_schemes, cli_compare, cli_pipeline):
+    commands.register(app)
 
 
 def main() -> None:

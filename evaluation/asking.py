@@ -19,6 +19,7 @@ class Answer:
         tokens: Tokens sampled.
         prompt_tokens: Length of the prompt.
         reason: Why it ended.
+        cached_tokens: How many tokens of the prompt were known and not read again.
     """
 
     text: str
@@ -27,28 +28,31 @@ class Answer:
     tokens: int
     prompt_tokens: int
     reason: FinishReason
+    cached_tokens: int = 0
 
 
-async def ask(engine: Engine, messages: Sequence[ChatMessage], params: SamplingParams) -> Answer:
+async def ask(
+    engine: Engine, messages: Sequence[ChatMessage], params: SamplingParams, *, deadline_s: float | None = None
+) -> Answer:
     """Ask and wait for the whole answer.
 
     Raises:
-        EngineError: The engine refused or stopped.
+        EngineError: The engine refused or stopped, or let the deadline pass before its first word.
     """
     began = time.perf_counter()
     first: float | None = None
     texts: list[str] = []
     reason: FinishReason = "stop"
-    tokens = prompt_tokens = 0
-    async with aclosing(engine.stream(messages, params)) as events:
+    tokens = prompt_tokens = cached = 0
+    async with aclosing(engine.stream(messages, params, deadline_s=deadline_s)) as events:
         async for event in events:
             match event:
                 case Token(text):
                     first = first if first is not None else time.perf_counter() - began
                     texts.append(text)
                 case Finished(reason, usage):
-                    tokens, prompt_tokens = usage.completion_tokens, usage.prompt_tokens
+                    tokens, prompt_tokens, cached = usage.completion_tokens, usage.prompt_tokens, usage.cached_tokens
                 case _:
                     pass  # a place in the queue: this program is alone
     total = time.perf_counter() - began
-    return Answer("".join(texts), total if first is None else first, total, tokens, prompt_tokens, reason)
+    return Answer("".join(texts), total if first is None else first, total, tokens, prompt_tokens, reason, cached)

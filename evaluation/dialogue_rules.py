@@ -17,7 +17,7 @@ from dialogue.safety import assess
 from dialogue.stance import STANCES, detect
 from evaluation.labelled import Row, exchanges, judging, load_rows, macro_f1, tuning
 
-Half = Literal["tune", "judge2"]
+Half = Literal["tune", "judge"]
 
 
 def interval(hits: int, n: int) -> tuple[float, float]:
@@ -131,7 +131,7 @@ def measure(data: Path, half: Half, dialogues: Path, exam_questions: Sequence[st
 
     Args:
         data: Folder with eval/ and dialogue_rules/.
-        half: "tune", the sentences that rules and weights were tuned on; "judge2", those that nobody read.
+        half: "tune", the sentences that rules and weights were tuned on; "judge", those that nobody read.
         dialogues: Folder of our dialogues, for false alarms in ordinary use.
         exam_questions: Real questions of the baccalauréat, where they are at hand: none was tuned on.
 

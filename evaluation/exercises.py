@@ -91,7 +91,7 @@ async def run_exercises(
     for number, exercise in enumerate(exercises, 1):
         conversation = Conversation(get_persona(exercise.philosopher), (Turn("user", exercise.question),))
         answer = await ask(engine, build_messages(conversation, prefix=prefix), GREEDY)
-        verdict = judge(answer.text, exercise.conclusion)
+        verdict = judge(answer.text, exercise.conclusion, exercise.question)
         samples.append(
             {
                 **asdict(exercise),

@@ -25,8 +25,8 @@ def load_rows(path: Path) -> list[Row]:
     return rows
 
 
-def tuning(data: Path, name: str) -> list[Row]:
-    """Return the sentences on which rules and weights may be tuned.
+def tuning_sets(data: Path, name: str) -> dict[str, list[Row]]:
+    """Return the sentences on which rules and weights may be tuned, by the file that holds them.
 
     Args:
         data: Folder with eval/ and dialogue_rules/.
@@ -36,16 +36,26 @@ def tuning(data: Path, name: str) -> list[Row]:
         EngineError: A file cannot be read.
     """
     paths = [data / "eval" / f"{name}.jsonl", *sorted((data / "dialogue_rules").glob(f"{name}_*.jsonl"))]
-    return [row for path in paths for row in load_rows(path)]
+    return {path.stem: load_rows(path) for path in paths}
+
+
+def tuning(data: Path, name: str) -> list[Row]:
+    """Return them all, file by file; see `tuning_sets`."""
+    return [row for rows in tuning_sets(data, name).values() for row in rows]
 
 
 def judging(data: Path, name: str) -> list[Row]:
-    """Return the sentences that judge: whoever tunes never reads them.
+    """Return the sentences that judge, the newest set of them: whoever tunes never reads it.
+
+    A set that was read is spent; it stands among the tuning sentences then.
 
     Raises:
-        EngineError: The file cannot be read.
+        EngineError: There is none, or it cannot be read.
     """
-    return load_rows(data / "eval" / f"{name}_judge2.jsonl")
+    sets = sorted((data / "eval").glob(f"{name}_judge*.jsonl"))
+    if not sets:
+        raise EngineError(f"{data / 'eval'} holds no {name}_judge*.jsonl: nothing unread is left to judge by.")
+    return load_rows(sets[-1])
 
 
 def exchanges(dialogues: Path) -> list[Row]:

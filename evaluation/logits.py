@@ -2,14 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from engines.base import ChatMessage
-from engines.llama_model import LlamaModel
-from engines.prompt import PromptFormat
+from engines.prompt import PromptFormat, Vocabulary
 from engines.scoring import MAX_TOKENS, ScoringModel, log_softmax
 from errors import EngineError
 
-__all__ = ["MAX_TOKENS", "Scored", "ScoringModel", "log_softmax", "score_chat", "score_text"]
+__all__ = ["MAX_TOKENS", "Scored", "Scorer", "ScoringModel", "log_softmax", "score_chat", "score_text"]
+
+
+class Scorer(Vocabulary, Protocol):
+    """A model that says how likely each token of a text is: a GGUF in llama.cpp, or a checkpoint in transformers."""
+
+    def log_probs(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """See `engines.scoring.ScoringModel.log_probs`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,7 @@ class Scored:
     counted: tuple[bool, ...]
 
 
-def score_chat(model: LlamaModel, messages: Sequence[ChatMessage]) -> Scored:
+def score_chat(model: Vocabulary, messages: Sequence[ChatMessage]) -> Scored:
     """Lay a finished chat out as the engine does; what counts is each answer and the EOS after it.
 
     Raises:
@@ -50,7 +61,7 @@ def score_chat(model: LlamaModel, messages: Sequence[ChatMessage]) -> Scored:
     return Scored(tuple(ids), tuple(counted))
 
 
-def score_text(model: LlamaModel, text: str) -> Scored:
+def score_text(model: Vocabulary, text: str) -> Scored:
     """Lay a plain text out; every token after the first counts."""
     start = [] if model.bos is None else [model.bos]
     ids = [*start, *model.encode(text)]

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from engines.base import ChatMessage
 from engines.scoring import kl
 from errors import EngineError
-from evaluation.logits import MAX_TOKENS, Scored, ScoringModel, score_chat, score_text
+from evaluation.logits import MAX_TOKENS, Scored, Scorer, ScoringModel, score_chat, score_text
 
 Progress = Callable[[], None]
-Layout = Callable[[ScoringModel], Scored]
+Layout = Callable[[Scorer], Scored]
 
 
 def load_chats(path: Path, limit: int | None = None) -> list[list[ChatMessage]]:
@@ -59,7 +59,7 @@ def surprise(log_probs: npt.NDArray[np.float32], scored: Scored) -> npt.NDArray[
     return nats
 
 
-def perplexity(model: ScoringModel, ways: Sequence[Layout], on_done: Progress = lambda: None) -> dict[str, Any]:
+def perplexity(model: Scorer, ways: Sequence[Layout], on_done: Progress = lambda: None) -> dict[str, Any]:
     """Return tokens counted, nats per token, and e to that power.
 
     Raises:

@@ -65,9 +65,14 @@ def sha256_of(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file under its final name last."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file under its final name last."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".writing.partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(data)
     partial.rename(path)
 
 

@@ -1,23 +1,27 @@
 """The models of `dialogue.stance` and `dialogue.alarm`, fitted on labelled sentences and tried on folds of them.
 
-Knows which files are for tuning, and how much a sentence of each counts; never reads a file whose name says "judge2".
+Knows which files are for tuning, and how much a sentence of each counts; never reads a file whose name says "judge".
 """
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dialogue import alarm, stance
 from dialogue.french import plain
-from dialogue.linear import Linear, dump_linear
-from evaluation.labelled import Row, exchanges, load_rows, macro_f1, tuning
+from dialogue.linear import Linear, pack
+from dialogue.safety import assess
+from evaluation.labelled import Row, exchanges, load_rows, macro_f1, tuning, tuning_sets
 from evaluation.linear_fit import Example, Fit, fit
-from evaluation.result import write_text
+from evaluation.result import write_bytes
 
 # How much a pupil's turn of our dialogues counts beside a sentence written for the purpose.
 STANCE_FROM_DIALOGUES = 0.1
-ALARM_FROM_DIALOGUES = 0.5
+ALARM_FROM_DIALOGUES = 0.3
+WANTED_RECALL = 0.95  # of personal distress
+NEIGHBOURS = 10  # sentences
 
 # Where a cue points before any sentence is seen, and how strongly. The facts that are not here start at nothing.
 _POINTS: dict[stance.Stance, dict[float, str]] = {
@@ -48,8 +52,8 @@ PRIOR: dict[str, dict[str, float]] = {
     label: {name: weight for weight, names in groups.items() for name in names.split()}
     for label, groups in _POINTS.items()
 }
-STANCE_FIT = Fit(scales={"facts": 1.5, "words": 4.0, "pieces": 4.0}, prior=PRIOR, kept=6000)
-ALARM_FIT = Fit(trust=1.0, scales={"facts": 0.5, "words": 5.0, "pieces": 5.0}, kept=6000)
+STANCE_FIT = Fit(scales={"facts": 1.5, "words": 4.0, "pieces": 4.0}, prior=PRIOR, kept=8000)
+ALARM_FIT = Fit(trust=1.0, scales={"facts": 0.5, "words": 5.0, "pieces": 5.0}, least=3, kept=20_000)
 
 
 def stance_examples(rows: Iterable[Row], weight: float = 1.0) -> list[Example]:
@@ -69,6 +73,12 @@ def alarm_examples(rows: Iterable[Row], weight: float = 1.0) -> list[Example]:
     ]
 
 
+def ordinary_examples(data: Path, dialogues: Path) -> list[Example]:
+    """Return what pupils usually say, for the alarm: sentences about stances, turns of our dialogues, questions."""
+    questions = ({"text": row["question"]} for row in load_rows(data / "eval/pupil_questions.jsonl"))
+    return alarm_examples([*tuning(data, "stance"), *exchanges(dialogues), *questions], ALARM_FROM_DIALOGUES)
+
+
 def learned(data: Path, dialogues: Path) -> tuple[list[Example], list[Example]]:
     """Return what the stance and the alarm learn from.
 
@@ -79,20 +89,14 @@ def learned(data: Path, dialogues: Path) -> tuple[list[Example], list[Example]]:
     Raises:
         EngineError: A file cannot be read.
     """
-    talks = exchanges(dialogues)
-    stances = tuning(data, "stance")
-    ordinary = [
-        *stances,
-        *talks,
-        *({"text": row["question"]} for row in load_rows(data / "eval/pupil_questions.jsonl")),
-    ]
+    talks, stances = exchanges(dialogues), tuning(data, "stance")
     return (
         stance_examples(stances) + stance_examples(talks, STANCE_FROM_DIALOGUES),
-        alarm_examples(tuning(data, "crisis")) + alarm_examples(ordinary, ALARM_FROM_DIALOGUES),
+        alarm_examples(tuning(data, "crisis")) + ordinary_examples(data, dialogues),
     )
 
 
-def fit_both(data: Path, dialogues: Path, write: Callable[[Path, str], None] = write_text) -> dict[Path, Linear]:
+def fit_both(data: Path, dialogues: Path, write: Callable[[Path, bytes], None] = write_bytes) -> dict[Path, Linear]:
     """Fit both models and write their files; return what was written.
 
     Raises:
@@ -104,7 +108,7 @@ def fit_both(data: Path, dialogues: Path, write: Callable[[Path, str], None] = w
         alarm.WEIGHTS_FILE: fit(alarms, alarm.VERDICTS, ALARM_FIT),
     }
     for path, model in made.items():
-        write(path, dump_linear(model))
+        write(path, pack(model))
     return made
 
 
@@ -136,11 +140,94 @@ def across_folds(data: Path, dialogues: Path, folds: int) -> dict[str, Any]:
         for one in alarms[fold::folds]:
             kind = "ordinary" if one.weight < 1 else "near-miss" if one.label == "none" else "distress"
             seen[kind] += 1
-            stopped[kind] += alarm.odds(model.scores(one.seen))[1] > alarm.ODDS
+            stopped[kind] += alarm.odds(model.scores(one.seen))[1] >= alarm.ODDS
     return {
         "stance_macro_f1": macro_f1(pairs, stance.STANCES)[0],
         "stopped_by_the_model": {kind: f"{stopped[kind]}/{seen[kind]}" for kind in sorted(seen)},
     }
+
+
+def threshold(odds: Sequence[float], recall: float) -> float:
+    """Return the odds from which at least this share of the dangers, whose odds these are, is found: two decimals.
+
+    >>> threshold([2.0, -1.234, 0.5, -3.0], 0.75)
+    -1.24
+    """
+    found = sorted(odds, reverse=True)[math.ceil(recall * len(odds)) - 1]
+    return math.floor(found * 100) / 100
+
+
+def chosen_odds(examples: Sequence[Example], folds: int, recall: float = WANTED_RECALL) -> float:
+    """Return the odds from which a card answers: chosen on examples that the model did not learn from, by parts.
+
+    Neighbours in a file resemble one another, so that they stay in one part.
+    """
+    found: list[float] = []
+    parts = [place // NEIGHBOURS % folds for place in range(len(examples))]
+    for fold in range(folds):
+        rest = [one for one, part in zip(examples, parts, strict=True) if part != fold]
+        model = fit(rest, alarm.VERDICTS, ALARM_FIT)
+        held = (one for one, part in zip(examples, parts, strict=True) if part == fold and one.label != "none")
+        found += [alarm.odds(model.scores(one.seen))[1] for one in held]
+    return threshold(found, recall)
+
+
+def across_sets(data: Path, dialogues: Path, folds: int, recall: float = WANTED_RECALL) -> dict[str, Any]:
+    """Return how the alarm does on each set of sentences, a file written at a time of its own, learned from the others.
+
+    Nested: the odds from which a card answers are chosen on parts of the other sets, so that the model alone finds
+    `recall` of their dangers; what these odds find and cost is counted on the set that was left out. The rules are
+    asked too, as in use; on the sets that were at hand when they were written that flatters them.
+
+    Args:
+        data: As in `learned`.
+        dialogues: As in `learned`.
+        folds: How many parts the odds are chosen on.
+        recall: What is wanted.
+
+    Raises:
+        EngineError: A file cannot be read.
+    """
+    sets = tuning_sets(data, "crisis")
+    ordinary = ordinary_examples(data, dialogues)
+    told = {name: alarm_examples(rows) for name, rows in sets.items()}
+    done: dict[str, Any] = {}
+    for place, (name, rows) in enumerate(sets.items()):
+        kept = [one for at, one in enumerate(ordinary) if at % len(sets) != place]
+        others = [one for other, examples in told.items() if other != name for one in examples] + kept
+        odds = chosen_odds(others, folds, recall)
+        model = fit(others, alarm.VERDICTS, ALARM_FIT)
+        done[name] = {
+            "odds": odds,
+            **_stopped(model, odds, rows),
+            "ordinary": _cards(model, odds, ordinary[place :: len(sets)]),
+        }
+    return done
+
+
+def _stops(model: Linear, odds: float, one: Example) -> bool:
+    return alarm.odds(model.scores(one.seen))[1] >= odds
+
+
+def _cards(model: Linear, odds: float, examples: Sequence[Example]) -> str:
+    return f"{sum(_stops(model, odds, one) for one in examples)}/{len(examples)}"
+
+
+def _stopped(model: Linear, odds: float, rows: Sequence[Row]) -> dict[str, str]:
+    """Return how many of the dangers and of the near-misses are stopped, by the model alone and with the rules."""
+    found: dict[str, str] = {}
+    for label in ("crisis", "none"):
+        here = [row for row in rows if row["label"] == label]
+        by_model = [_stops(model, odds, one) for one in alarm_examples(here)]
+        by_both = [hit or _by_rules(row["text"]) for hit, row in zip(by_model, here, strict=True)]
+        found[f"{label}, the model alone"] = f"{sum(by_model)}/{len(here)}"
+        found[f"{label}, with the rules"] = f"{sum(by_both)}/{len(here)}"
+    return found
+
+
+def _by_rules(text: str) -> bool:
+    found = assess(text)
+    return found.stops and found.rule != "model"
 
 
 def _best(model: Linear, one: Example) -> str:

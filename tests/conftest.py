@@ -70,6 +70,7 @@ def write_tiny_llama(
     add_space_prefix: bool = True,
     tensors: bool = True,
     n_ctx: int = 8192,
+    chat_template: bool = True,
 ) -> Path:
     """Write a two-layer Mistral-shaped model with random weights that says French words.
 
@@ -80,6 +81,7 @@ def write_tiny_llama(
         add_space_prefix: Whether a text gains a space, as Mistral's do.
         tensors: False writes the vocabulary alone.
         n_ctx: Context length that it announces.
+        chat_template: Whether it holds one.
     """
     pieces, scores, types = _vocabulary(inst_is_control)
     writer = gguf.GGUFWriter(path, "llama")
@@ -101,7 +103,8 @@ def write_tiny_llama(
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
     writer.add_add_space_prefix(add_space_prefix)
-    writer.add_chat_template(TEMPLATE)
+    if chat_template:
+        writer.add_chat_template(TEMPLATE)
     if tensors:
         for name, tensor in _weights(pieces, eos_bias, np.random.default_rng(7)).items():
             writer.add_tensor(name, tensor)

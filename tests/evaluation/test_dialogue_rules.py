@@ -12,7 +12,7 @@ from errors import EngineError
 from evaluation.dialogue_rules import crises, measure, personal_data, spoken, stances
 from evaluation.labelled import judging, load_rows, macro_f1, tuning
 from evaluation.linear_fit import Example, Fit, fit
-from evaluation.rules_fit import learned
+from evaluation.rules_fit import across_sets, alarm_examples, stance_examples, threshold
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -31,7 +31,9 @@ def test_what_judges_is_never_tuned_on(tmp_path: Path) -> None:
     written(tmp_path / "dialogue_rules" / "crisis_tune.jsonl", [{"id": 5}])
     assert [row["id"] for row in tuning(tmp_path, "stance")] == [1, 2, 4]
     assert [row["id"] for row in judging(tmp_path, "stance")] == [3]
-    with pytest.raises(EngineError, match="cannot be read"):
+    written(tmp_path / "eval" / "stance_judge3.jsonl", [{"id": 6}])
+    assert [row["id"] for row in judging(tmp_path, "stance")] == [6]
+    with pytest.raises(EngineError, match="nothing unread"):
         judging(tmp_path, "crisis")
     for text in ("", "[1]\n", "{"):
         (tmp_path / "bad.jsonl").write_text(text, "utf-8")
@@ -69,12 +71,11 @@ def test_weights_are_learned() -> None:
 
 def test_what_ships_was_fitted_on_what_is_there() -> None:
     """The weights know every cue and theme that the code has now: a new one needs a new fit."""
-    stances, alarms = learned(DATA, DATA / "dialogues")
+    stances, alarms = stance_examples(tuning(DATA, "stance")[::5]), alarm_examples(tuning(DATA, "crisis")[::7])
     for examples, model in ((stances, stance.MODEL), (alarms, alarm.MODEL)):
         assert {fact for one in examples for fact in one.seen.facts} <= set(model.tables["facts"])
-        written_for_it = [one for one in examples if one.weight == 1][::5]
-        right = sum(max(found := model.scores(one.seen), key=found.__getitem__) == one.label for one in written_for_it)
-        assert right / len(written_for_it) > 0.9
+        right = sum(max(found := model.scores(one.seen), key=found.__getitem__) == one.label for one in examples)
+        assert right / len(examples) > 0.9
 
 
 def test_what_is_printed_quotes_nobody(tmp_path: Path) -> None:
@@ -94,6 +95,36 @@ def test_what_is_printed_quotes_nobody(tmp_path: Path) -> None:
     written(eval_ / "pii.jsonl", [{"text": f"je m'appelle {mark}", "spans": [[13, 19, "name"]]}])
     written(eval_ / "pupil_questions.jsonl", [{"question": mark}])
     (tmp_path / "talks").mkdir()
-    found = measure(tmp_path, "judge2", tmp_path / "talks", [mark])
+    found = measure(tmp_path, "judge", tmp_path / "talks", [mark])
     assert mark not in json.dumps(found) + spoken(found)
     assert stances(load_rows(eval_ / "stance_judge2.jsonl"))["n"] == 4
+
+
+def test_the_odds_leave_no_more_behind_than_they_may() -> None:
+    odds = [3.0, 1.001, -0.5, -2.0]
+    for recall, least in ((1.0, 4), (0.75, 3), (0.7, 3), (0.5, 2)):
+        assert sum(one >= threshold(odds, recall) for one in odds) >= least
+
+
+def test_a_set_is_judged_by_what_was_learned_from_the_others(tmp_path: Path) -> None:
+    """What it says is counts alone, and a set never judges itself."""
+    for folder in ("eval", "dialogue_rules", "talks"):
+        (tmp_path / folder).mkdir()
+    danger: list[dict[str, object]] = [
+        {"text": f"il me frappe canari {n}", "label": "crisis", "kind": "violence_suffered"} for n in range(4)
+    ]
+    calm: list[dict[str, object]] = [
+        {"text": f"le temps passe {n}", "label": "none", "kind": "philosophical"} for n in range(4)
+    ]
+    unlike: list[dict[str, object]] = [{"text": "tout va bien", "label": "crisis", "kind": "self_harm"}]
+    written(tmp_path / "eval" / "crisis.jsonl", danger + calm)
+    written(tmp_path / "dialogue_rules" / "crisis_same.jsonl", danger + calm)
+    written(tmp_path / "dialogue_rules" / "crisis_unlike.jsonl", unlike)
+    written(tmp_path / "eval" / "stance.jsonl", [{"text": "oui", "previous": "", "stance": "accord"}])
+    written(tmp_path / "eval" / "pupil_questions.jsonl", [{"question": "Suis-je libre ?"}])
+    found = across_sets(tmp_path, tmp_path / "talks", folds=2, recall=0.6)
+    assert list(found) == ["crisis", "crisis_same", "crisis_unlike"]
+    assert found["crisis"]["crisis, the model alone"] == found["crisis_same"]["crisis, with the rules"] == "4/4"
+    assert found["crisis"]["none, the model alone"] == "0/4"
+    assert found["crisis_unlike"]["crisis, the model alone"] == "0/1"
+    assert "canari" not in json.dumps(found)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dialogue.french import count_negations, mood, stems
-from evaluation.schemes import judge
+from evaluation.schemes import claim, judge, said_again
 
 ROOT = Path(__file__).parents[2]
 CALM = "Karim cède moins vite à son envie."
@@ -102,3 +102,44 @@ def test_the_premises_said_again_seldom_pass() -> None:
     passed = [row["scheme"] for row in rows if judge(row["messages"][1]["content"], row["conclusion"]).right]
     assert {"MP", "MT", "SD", "DI"}.isdisjoint(passed)
     assert len(passed) / len(rows) < 0.35
+
+
+LAW = "Le gouvernail est au navire ce que la loi est à la cité. Or le gouvernail oriente le navire."
+IDEA = "Par opposition : « Nulle idée n'est certaine » contredit « Quelque idée est certaine ». Et alors ?"
+MIRACLE = "Si cette éclipse était un miracle, alors on ne pourrait pas la prévoir. Or on peut la prévoir."
+SENSES = (
+    "« Nécessité » se dit d'une contrainte du dehors, ou de la nature. « La nécessité ôte la liberté » vaut pour elle."
+)
+DUE_SENSE = "« La nécessité ôte la liberté » n'est vrai que de la contrainte du dehors."
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "conclusion", "right"),
+    [
+        (LAW, "Donc la loi oriente la cité.", "La loi oriente la cité.", True),
+        (LAW, "Donc la loi oriente le gouvernail.", "La loi oriente la cité.", False),  # a word in another's place
+        (LAW, "Or le gouvernail oriente le navire.", "Le navire a un gouvernail.", False),  # a premise said again
+        (
+            IDEA,
+            "La première tombe, puisqu'une idée est certaine.",
+            "Il est faux que nulle idée ne soit certaine.",
+            True,
+        ),
+        (IDEA, "La seconde tombe.", "Il est faux que nulle idée ne soit certaine.", False),
+        (IDEA, "Nulle idée n'est certaine.", "Il est faux que nulle idée ne soit certaine.", False),
+        (MIRACLE, "Elle n'a donc rien d'un miracle.", "Cette éclipse n'est pas un miracle.", True),  # a pronoun
+        (MIRACLE, "C'est donc un miracle.", "Cette éclipse n'est pas un miracle.", False),
+        (SENSES, "La nécessité n'ôte donc la liberté que par la contrainte.", DUE_SENSE, True),
+        (SENSES, "La nécessité ôte donc la liberté par la contrainte.", DUE_SENSE, False),  # unlimited
+        ("", "Dès qu'on comprend sa peur, on agit davantage.", "Si on comprend sa peur, on agit davantage.", True),
+    ],
+)
+def test_verdicts_beside_the_premises(asked: str, answer: str, conclusion: str, right: bool) -> None:
+    assert judge(answer, conclusion, asked).right is right
+
+
+def test_what_only_limits_is_no_negation() -> None:
+    assert not claim("Ce n'est vrai que du plaisir.").negated
+    assert claim("On ne peut conclure que la loi est juste.").negated
+    assert said_again("Tu lis ce livre, alors tu sais la fin.", ["Si tu lis ce livre, alors tu sais la fin."])
+    assert not said_again("Tu sais la fin.", ["Si tu es là, tu sais la fin."])

@@ -1,0 +1,45 @@
+"""What the commands of this room have alike: options, the progress bar, giving a result out. Knows Typer and Rich."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from evaluation.result import as_json, sha256_of, write_text
+
+talk = Console(stderr=True)
+
+Spec = Annotated[str, typer.Option("--engine", help="Which engine answers, e.g. gguf:.data/models/demo.gguf.")]
+Out = Annotated[Path | None, typer.Option(help="Result file (JSON).")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a result that exists.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N; recorded in the result.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads; unset, what the machine grants.")]
+
+
+@contextmanager
+def bar(label: str, total: int) -> Iterator[tuple[Progress, TaskID]]:
+    """Show a progress bar on stderr."""
+    with Progress(console=talk, transient=True) as progress:
+        yield progress, progress.add_task(label, total=total)
+
+
+def model_of(spec: str) -> dict[str, Any]:
+    """Say which model a spec names: by the hash of its file where it is one."""
+    _, _, address = spec.partition(":")
+    path = Path(address)
+    return {"name": path.name, "sha256": sha256_of(path) if path.is_file() else None}
+
+
+def deliver(result: dict[str, Any], out: Path | None, as_data: bool, summary: str) -> None:
+    """Write the result where it was asked for, and say on stderr what it comes to."""
+    if out is not None:
+        write_text(out, as_json(result))
+    if as_data:
+        print(json.dumps(result, ensure_ascii=False))
+    typer.echo(summary, err=True)
