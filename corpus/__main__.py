@@ -1,12 +1,17 @@
 """`python -m corpus`: the command line of this room. Knows settings; every decision is elsewhere."""
 
+import asyncio
 import json
+import sys
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from cli import run_commands
@@ -21,6 +26,10 @@ from corpus.schemes.split import split_of
 from errors import CorpusError
 from settings import load_settings
 
+if TYPE_CHECKING:
+    from corpus.server.workshop import Workshop
+
+LOCAL = "127.0.0.1"
 app = typer.Typer(help="Check our texts and make training files of them.", no_args_is_help=True, add_completion=False)
 talk = Console(stderr=True)
 
@@ -172,46 +181,181 @@ def mix_notes(
 
 State = Annotated[Path, typer.Option(help="Folder of the log and of everything made from it.")]
 DomainName = Annotated[str, typer.Option(help="Folder of corpus/domains.")]
-Wanted = Annotated[int, typer.Option(min=1, help="Cases in all.")]
+Wanted = Annotated[int, typer.Option(min=1, help="Cases in all, those of the seed corpus included.")]
 Seed = Annotated[int, typer.Option(help="Of the cells and of the targets.")]
-STATE = Path("data/case_instruction_server")
+Master = Annotated[Path | None, typer.Option("--schema", help="A master schema of your own (JSON Schema).")]
+SeedFolder = Annotated[
+    Path | None, typer.Option("--seed-corpus", help="Of `seed`; default: data/DOMAIN_e2e where there is one.")
+]
+Known = Annotated[list[Path] | None, typer.Option("--known", help="JSONL that no case may copy; may stand twice.")]
+STATE, DOMAIN, TOTAL = Path("data/case_instruction_server"), "succession", 5000
+TRAINED_ON = {"schemes": ("dialogues/*.jsonl",), "business_analyst": ("business_analyst/*.jsonl",)}  # under data/
+
+
+def open_workshop(
+    domain: str, state: Path, target: int, seed: int, schema: Path | None, seeds: Path | None, known: list[Path] | None,
+    lease_s: float | None = None,
+) -> "Workshop":  # fmt: skip
+    """Open the workshop that the options name: the same ones open the same."""
+    from corpus.seed.cases import known_texts, load_seed
+    from corpus.server.domain import load_domain
+    from corpus.server.master import with_schema
+    from corpus.server.workshop import LEASE_S, SeedCorpus, Workshop
+
+    loaded = load_domain(domain)
+    if schema is not None:
+        loaded = with_schema(loaded, schema)
+    usual = Path("data") / f"{domain}_e2e"
+    folder = seeds or (usual if usual.is_dir() else None)
+    given = load_seed(folder) if folder is not None else SeedCorpus()
+    paths = [*(known or ()), *(path for name in TRAINED_ON.get(domain, ()) for path in sorted(Path("data").glob(name)))]
+    texts = [*given.texts, *(text for path in paths for text in known_texts(path))]
+    given = SeedCorpus(given.cells, given.messages, texts)
+    return Workshop(state, loaded, total=target, seed=seed, seeds=given, lease_s=lease_s or LEASE_S)
 
 
 @app.command()
 def serve(
-    domain: DomainName = "schemes",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8765,
+    domain: DomainName = DOMAIN,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 8765,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but 127.0.0.1 needs BAF_CORPUS_TOKEN.")] = LOCAL,
     state: State = STATE,
-    target: Wanted = 5000,
+    target: Wanted = TOTAL,
     seed: Seed = 0,
+    schema: Master = None,
+    seed_corpus: SeedFolder = None,
+    known: Known = None,
+    lease: Annotated[float | None, typer.Option(min=1, help="Seconds of a lease that nobody renews; 1800.")] = None,
 ) -> None:
     """Hand out balanced writing instructions to agents on this machine, check what comes back and keep it."""
     import uvicorn
 
-    from corpus.server.domain import load_domain
     from corpus.server.routes import build_app
-    from corpus.server.workshop import Workshop
 
-    workshop = Workshop(state, load_domain(domain), total=target, seed=seed)
-    talk.print(f"http://127.0.0.1:{port}: domain {domain}, {target} cases, kept in {state}")
+    secret = load_settings().corpus_token
+    if host != LOCAL and (secret is None or host == "0.0.0.0"):  # noqa: S104  refused
+        raise CorpusError(f"--host {host}: set BAF_CORPUS_TOKEN, and name the one address by which agents call.")
+    workshop = open_workshop(domain, state, target, seed, schema, seed_corpus, known, lease)
     try:
-        uvicorn.run(build_app(workshop), host="127.0.0.1", port=port, log_level="warning")
+        said = workshop.summary()
+        talk.print(f"http://{host}:{port}/dashboard: domain {domain}, {said['wanted']} cases to write, kept in {state}")
+        workshop.prepare()
+        routes = build_app(workshop, names=[host], token=secret.get_secret_value() if secret else None)
+        sys.setswitchinterval(0.001)  # seconds: who asks for an instruction waits for no comparison of texts
+        uvicorn.run(routes, host=host, port=port, log_level="warning", access_log=False)
     finally:
         workshop.close()
 
 
 @app.command()
-def rebuild(domain: DomainName = "schemes", state: State = STATE, target: Wanted = 5000, seed: Seed = 0) -> None:
-    """Make every file of a stopped server again from its log."""
-    from corpus.server.domain import load_domain
-    from corpus.server.workshop import Workshop
-
+def rebuild(
+    domain: DomainName = DOMAIN,
+    state: State = STATE,
+    target: Wanted = TOTAL,
+    seed: Seed = 0,
+    schema: Master = None,
+    seed_corpus: SeedFolder = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")] = False,
+) -> None:
+    """Make every file of a stopped server again from its log; the options are the server's."""
     if not (state / "log.jsonl").exists():
         raise CorpusError(f"{state} has no log.jsonl; pass the server's --state.")
-    workshop = Workshop(state, load_domain(domain), total=target, seed=seed)
+    workshop = open_workshop(domain, state, target, seed, schema, seed_corpus, None)
     counts = workshop.summary()
     workshop.close()
+    if as_json:
+        print(json.dumps(counts, ensure_ascii=False))
     typer.echo(f"{state}: {counts['issued']} issued, {counts['accepted']} accepted", err=True)
+
+
+@app.command("seed")
+def seed_command(
+    cases: Annotated[list[Path] | None, typer.Option(help="Folder with ENONCE.md files; may stand twice.")] = None,
+    specs: Annotated[
+        list[Path] | None, typer.Option(help="Test specifications of TypeScript or JavaScript, or a folder of them.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default: data/DOMAIN_e2e.")] = None,
+    domain: DomainName = DOMAIN,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON on stdout.")] = False,
+) -> None:
+    """Make a seed corpus of cases that exist: case files, prompts and searches inside test specifications."""
+    from corpus.seed.case_files import read_case_files
+    from corpus.seed.cases import write_seed
+    from corpus.seed.specs import read_specs
+    from corpus.server.domain import load_domain
+
+    found = [case for folder in cases or () for case in read_case_files(folder)]
+    for place in specs or ():
+        read = read_specs(place)
+        found += read.found
+        for where in read.unread:
+            typer.echo(f"{where}: left out: only running it would tell this string", err=True)
+        for name in read.damaged:
+            typer.echo(f"{name}: not quite its language; what could be read is taken", err=True)
+    folder = out or Path("data") / f"{domain}_e2e"
+    manifest = write_seed(found, load_domain(domain), folder, force=force)
+    if as_json:
+        print(json.dumps(manifest, ensure_ascii=False))
+    said = f"{manifest['cases']} cases {manifest['by_source']}, {manifest['trained']} with a target"
+    typer.echo(f"{folder}: {said}", err=True)
+
+
+@app.command()
+def write(
+    engine: Annotated[str, typer.Option(help="gguf:PATH, openai:URL#MODEL, ollama:NAME, hf:PATH, or role:NAME.")] = (
+        "role:writer"
+    ),
+    agents: Annotated[int, typer.Option(min=1, max=64, help="How many write at once.")] = 4,
+    url: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8765",
+    cases: Annotated[int | None, typer.Option(min=1, help="Instructions to take; default: until all is done.")] = None,
+    name: Annotated[str, typer.Option(help="First part of the agents' names.")] = "writer",
+    tokens: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens of a text; default: the role's, or 700.")
+    ] = None,
+    idle: Annotated[float, typer.Option(min=0, help="Seconds to wait while others hold all that is left.")] = 120,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON on stdout.")] = False,
+) -> None:
+    """Let an engine write: fetch instructions from a running server, write, send, mend what is refused."""
+    import httpx
+
+    from corpus.writing import WRITING, Writers
+    from engines.open import open_engine
+    from roles import load_roles
+
+    settings = load_settings()
+    params, spec = WRITING, engine
+    if engine.startswith("role:"):
+        role = load_roles(settings.config).get(engine.removeprefix("role:"))
+        spec = role.spec(settings.data_dir)
+        if role.temperature is not None:
+            params = replace(params, temperature=role.temperature)
+        tokens = tokens or role.max_tokens
+    params = replace(params, max_tokens=tokens or params.max_tokens)
+    token = settings.corpus_token
+    headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
+    opened = open_engine(spec)
+
+    async def work() -> dict[str, int]:
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
+            writers = Writers(opened, client, name=name, cases=cases, params=params, idle_s=idle)
+            with Progress(*Progress.get_default_columns(), console=talk, transient=True) as progress:
+                task = progress.add_task("Writing", total=cases)
+                await writers.run(agents, lambda counts: progress.update(task, completed=taken(counts)))
+            return dict(writers.counts)
+
+    try:
+        counts = asyncio.run(work())
+    finally:
+        opened.close()
+    if as_json:
+        print(json.dumps(counts, ensure_ascii=False))
+    typer.echo(", ".join(f"{key} {count}" for key, count in sorted(counts.items())) or "nothing to write", err=True)
+
+
+def taken(counts: Mapping[str, int]) -> int:
+    """Return how many instructions are over; a refused text is not yet one."""
+    return sum(count for key, count in counts.items() if key != "rejected")
 
 
 def main() -> None:

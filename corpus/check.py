@@ -113,8 +113,8 @@ def check_notes(notes: Sequence[NoteFields]) -> Iterator[str]:
                 yield f"note {note.id}: {key}: mojibake; repair it."
 
 
-def _answer_faults(answer: str, place: str) -> Iterator[str]:
-    low, high = ANSWER_WORDS
+def _answer_faults(answer: str, place: str, allowed: tuple[int, int]) -> Iterator[str]:
+    low, high = allowed
     if not low <= len(words(answer)) <= high:
         yield f"{place}: answer: {len(words(answer))} words, expected {low} to {high}."
     for sentence in sentences(answer):
@@ -124,8 +124,21 @@ def _answer_faults(answer: str, place: str) -> Iterator[str]:
         yield f"{place}: answer: ends on no question and no invitation: « …{answer[-40:]} »."
 
 
-def check_dialogues(dialogues: Sequence[Dialogue], note_ids: set[str]) -> Iterator[str]:
-    """Yield the faults of dialogues: ids, notes, lengths, ends, mojibake, openings used too often."""
+def check_dialogues(
+    dialogues: Sequence[Dialogue],
+    note_ids: set[str],
+    *,
+    answer_words: tuple[int, int] = ANSWER_WORDS,
+    opening_uses: int | None = OPENING_USES,
+) -> Iterator[str]:
+    """Yield the faults of dialogues: ids, notes, lengths, ends, mojibake, openings used too often.
+
+    Args:
+        dialogues: What to check.
+        note_ids: The notes that there are.
+        answer_words: Fewest and most words of an answer.
+        opening_uses: How many answers of a philosopher may open alike; None for a corpus too large to ask.
+    """
     for dialogue_id, count in Counter(one.id for one in dialogues).items():
         if count > 1:
             yield f"dialogue {dialogue_id}: id: stands {count} times; rename."
@@ -135,15 +148,15 @@ def check_dialogues(dialogues: Sequence[Dialogue], note_ids: set[str]) -> Iterat
             place = f"{dialogue.where}: exchange {number}"
             if exchange.note is not None and exchange.note not in note_ids:
                 yield f"{place}: note: {exchange.note!r} is not in data/notes."
-            yield from _answer_faults(exchange.answer, place)
+            yield from _answer_faults(exchange.answer, place, answer_words)
             for key in ("pupil", "answer"):
                 text = getattr(exchange, key)
                 if is_mojibake(text):
                     yield f"{place}: {key}: mojibake; repair it."
             openings[dialogue.philosopher, opening_of(exchange.answer)].append(place)
     for (philosopher, opening), places in openings.items():
-        if len(places) > OPENING_USES:
-            uses = f"{len(places)} answers of {philosopher}, at most {OPENING_USES}"
+        if opening_uses is not None and len(places) > opening_uses:
+            uses = f"{len(places)} answers of {philosopher}, at most {opening_uses}"
             yield f"{places[-1]}: answer: « {opening} » opens {uses}; begin otherwise."
 
 
@@ -206,9 +219,15 @@ def check_examination(dialogues: Sequence[Dialogue], questions: Sequence[tuple[s
 def check_all(data: Path, exercises_name: str = "schemes_levelA_base.jsonl") -> Report:
     """Check everything under `data`.
 
+    A folder of the instruction server holds cases in their place.
+
     Raises:
         CorpusError: `data` holds nothing to check.
     """
+    from corpus.cases import check_cases, is_state  # it stands on this module
+
+    if is_state(data):
+        return check_cases(data)
     if not (data / "dialogues").is_dir():
         raise CorpusError(f"No folder {data / 'dialogues'}; pass the folder that holds dialogues/ and notes/.")
     faults: list[str] = []

@@ -14,6 +14,7 @@ from typing import Any
 
 import jsonschema
 
+from corpus.cases import is_state
 from corpus.check import NEAR_QUESTION, check_exercises, plain, read_questions
 from corpus.dialogues import Exercise, parse_exercise, read_objects
 from corpus.schemes.augment import MOST_WORDS, NEAR_ITEM, PER_BASE, longest_sentence, text_of
@@ -165,9 +166,9 @@ def _leaks(base: Sequence[Placed], augmented: Sequence[Placed]) -> Iterator[str]
 
 
 def check_schemes(data: Path) -> SchemeReport:
-    """Check both scheme files of a data folder; without an augmented file, the base alone."""
+    """Check both scheme files of a data folder; without an augmented file, the base alone; a server's has none."""
     faults: list[str] = []
-    base = read_rows(data / BASE, faults)
+    base = [] if is_state(data) else read_rows(data / BASE, faults)
     augmented = read_rows(data / AUGMENTED, faults) if (data / AUGMENTED).exists() else []
     near = likeness(base, augmented) if augmented else []
     both = [*base, *augmented]

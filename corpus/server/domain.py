@@ -4,19 +4,22 @@ import importlib
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
 
+from corpus.server.paths import rarest, schema_paths
 from corpus.server.quotas import Cell, Place, Plan
-from corpus.server.targets import Finding, Target, empties, schema_findings, to_toon
+from corpus.server.targets import EMPTY, SCHEMA, Finding, Target, empties, said_toon, schema_findings, to_toon
 from corpus.server.texts import Fact
 from errors import CorpusError
 
 DOMAINS = Path(__file__).parents[1] / "domains"
 TRIES = 20  # targets drawn for a cell before the pack is called faulty
+DRAFTS = 3  # of which the one with the rarest path is kept
 
 
 class Pack(Protocol):
@@ -42,6 +45,18 @@ class Pack(Protocol):
         """Return the training example: system, user, assistant."""
         ...
 
+    def notes(self, target: Mapping[str, Any]) -> Mapping[str, str]:
+        """Return what the sentences of `told` hold in braces, by name; the same for the same target."""
+        ...
+
+    def alignment(self, target: Mapping[str, Any], cell: Mapping[str, str]) -> list[str]:
+        """Return how a target is not about what its cell asks for; nothing where it is."""
+        ...
+
+    def dialogue(self, name: str, target: Mapping[str, Any], text: str) -> Mapping[str, Any] | None:
+        """Return an accepted text as a line of data/dialogues; None where the domain has no dialogues."""
+        ...
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -52,8 +67,9 @@ class Domain:
         weights: The share of each level, by dimension.
         forbidden: Pairs of levels that never meet.
         schema: JSON Schema of its targets.
-        prompt: What the writer is told, with the slot `target`.
+        prompt: What the writer is told, with the slots `cell` and `target`.
         pack: Its code.
+        told: A sentence for the writer, by dimension and level.
     """
 
     key: str
@@ -62,6 +78,7 @@ class Domain:
     schema: Mapping[str, Any]
     prompt: str
     pack: Pack
+    told: Mapping[Place, str] = field(default_factory=dict)
 
     def plan(self, total: int, seeded: Mapping[str, Mapping[str, int]] | None = None) -> Plan:
         """Return what is to be served."""
@@ -70,22 +87,36 @@ class Domain:
     def findings(self, target: Mapping[str, Any]) -> list[Finding]:
         """Return everything wrong with a target: schema, emptiness, then the rules, which need both."""
         found = [*schema_findings(target, self.schema), *empties(target)]
-        return found or self.pack.rule_findings(target)
+        if any(one.code in (SCHEMA, EMPTY) for one in found):
+            return found
+        named = {one.code for one in found}
+        return found + [one for one in self.pack.rule_findings(target) if one.code not in named]
 
-    def target(self, cell: Cell, chance: random.Random) -> Target:
+    def target(self, cell: Cell, chance: random.Random, seen: Mapping[str, int] | None = None) -> Target:
         """Return a valid target for a cell, that survives TOON.
+
+        Args:
+            cell: One level for each dimension.
+            chance: The same one makes the same target, as long as `seen` is the same.
+            seen: How many targets reached each path so far: of some drafts the one with the rarest path is taken.
 
         Raises:
             CorpusError: The pack makes none.
         """
         found: list[Finding] = []
         for _ in range(TRIES):
-            target = self.pack.generate(cell, chance)
+            target = self._draft(cell, chance, seen)
             found = self.findings(target)
             if not found:
                 to_toon(target)
                 return target
         raise CorpusError(f"domain {self.key}: no target for {cell}: {found[0].path}: {found[0].message}")
+
+    def _draft(self, cell: Cell, chance: random.Random, seen: Mapping[str, int] | None) -> Target:
+        if seen is None:
+            return self.pack.generate(cell, chance)
+        drafts = [self.pack.generate(cell, chance) for _ in range(DRAFTS)]
+        return min(drafts, key=lambda one: rarest(one, self.paths, seen))  # of equals, the first
 
     def facts(self, target: Mapping[str, Any]) -> list[Fact]:
         """Return what a text must say."""
@@ -99,9 +130,18 @@ class Domain:
         """Return the training example of an accepted text."""
         return self.pack.messages(target, text)
 
-    def instruct(self, target: Mapping[str, Any]) -> str:
-        """Return the whole prompt for the writer."""
-        return self.prompt.replace("{target}", to_toon(target))
+    @cached_property
+    def paths(self) -> frozenset[str]:
+        """Every path of the schema."""
+        return schema_paths(self.schema)
+
+    def instruct(self, target: Mapping[str, Any], cell: Mapping[str, str] | None = None) -> str:
+        """Return the whole prompt for the writer: what is told of each level of the cell, and the target."""
+        lines = [self.told[place] for place in (cell or {}).items() if place in self.told]
+        for name, said in self.pack.notes(target).items():
+            lines = [line.replace(f"{{{name}}}", said) for line in lines]
+        said_of_cell = "\n".join(f"- {line}" for line in lines)
+        return self.prompt.replace("{cell}", said_of_cell).replace("{target}", said_toon(target))
 
 
 def load_domain(key: str, folder: Path = DOMAINS) -> Domain:
@@ -122,6 +162,9 @@ def load_domain(key: str, folder: Path = DOMAINS) -> Domain:
         pairs = frozenset(
             frozenset((str(name), str(level)) for name, level in pair.items()) for pair in told.get("forbidden", [])
         )
+        said = {
+            (name, level): str(line) for name, levels in told.get("told", {}).items() for level, line in levels.items()
+        }
     except (OSError, yaml.YAMLError, json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorpusError(f"domain {key}: {type(error).__name__}: {error}. See corpus/domains/schemes.") from None
     for name, levels in told["dimensions"].items():  # YAML reads a bare on, no or 12 as something else than text
@@ -129,4 +172,7 @@ def load_domain(key: str, folder: Path = DOMAINS) -> Domain:
             if not isinstance(level, str):
                 raise CorpusError(f"domain {key}: dimension {name}: level {level!r} is no text; put it in quotes.")
     pack: Any = importlib.import_module(f"corpus.domains.{key}.pack")
-    return Domain(key, weights, pairs, schema, prompt, pack)
+    for name, level in said:
+        if level not in weights.get(name, {}):
+            raise CorpusError(f"domain {key}: told: {name}={level} is no level; write one of the dimension's.")
+    return Domain(key, weights, pairs, schema, prompt, pack, said)

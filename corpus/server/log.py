@@ -1,9 +1,11 @@
 """The append-only log of a workshop: one event a line, on disk before anybody is told. Knows no event's meaning."""
 
+import errno
 import fcntl
 import json
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -33,7 +35,8 @@ class Log:
             self._lock.close()
             raise CorpusError(f"{folder} is in use by another server; stop it, or pass another --state.") from None
         self._mend(folder / "log.torn")
-        self._file = self.path.open("ab")
+        self._file = self.path.open("ab", buffering=0)  # no buffer: what failed must not be written later
+        self._size = self.path.stat().st_size
 
     def _mend(self, torn: Path) -> None:
         if not self.path.exists():
@@ -65,12 +68,26 @@ class Log:
                 yield event
 
     def append(self, event: Event) -> None:
-        """Write one event and wait until the disk has it."""
-        self._file.write(json.dumps(event, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Write one event and wait until the disk has it.
+
+        Raises:
+            CorpusError: It cannot be written (`code`: not_kept); the log is as it was.
+        """
+        line = json.dumps(event, ensure_ascii=False).encode() + b"\n"
+        try:
+            _write(self._file, line)
+        except OSError as error:
+            self._file.truncate(self._size)  # half a line would spoil the next one
+            raise CorpusError(f"{self.path}: {error.strerror}; make room, then send again.", code="not_kept") from None
+        self._size += len(line)
 
     def close(self) -> None:
         """Give the folder back."""
         self._file.close()
         self._lock.close()
+
+
+def _write(file: FileIO, line: bytes) -> None:
+    if file.write(line) != len(line):  # a full disk takes the beginning
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fdatasync(file.fileno())

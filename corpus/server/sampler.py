@@ -6,7 +6,7 @@ neither too early nor after its deadline. Among what the windows allow, the pair
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 
 from corpus.server.quotas import Cell, Place, Plan, check_feasible, remaining
@@ -39,6 +39,7 @@ class Sampler:
         self.served = 0  # accepted and leased
         self.issued = 0  # never taken back
         self._seed = seed
+        self._bound = {place[0] for pair in plan.forbidden for place in pair}
         self.counts: dict[str, dict[str, int]] = {name: dict.fromkeys(q, 0) for name, q in self.quotas.items()}
         self.pairs: dict[tuple[Place, Place], int] = {}
         self._shares = {
@@ -48,13 +49,28 @@ class Sampler:
         for name, quota in self.quotas.items():
             live = sum(1 for q in quota.values() if q > 0)
             self._theta[name] = 1 - 1 / (2 * live - 2) if live > 1 else 1.0
+        self.feasible = self.feasible_pairs()
+        self.unseen = set(self.feasible)  # pairs that no issued cell has had yet
 
-    def draw(self) -> Cell | None:
-        """Return the next cell and count it as served; None when nothing can be given now."""
+    @property
+    def free(self) -> list[str]:
+        """The dimensions that no forbidden pair touches: their deviation keeps its bound."""
+        return [name for name in self.quotas if name not in self._bound]
+
+    def peek(self) -> Cell | None:
+        """Return the cell that `draw` gives next, counting nothing; None when nothing can be given now."""
         if self.served >= self.wanted:
             return None
         chance = random.Random(f"{self._seed}:{self.issued}")  # noqa: S311  a replay gives the same cells
-        cell = self._planned(chance) if self.forbidden and self.wanted - self.served <= ENDGAME else self._best(chance)
+        if not self.forbidden or self.wanted - self.served > ENDGAME:
+            cell = self._best(chance)
+            if cell is not None or not self.forbidden:
+                return cell
+        return self._planned(chance)
+
+    def draw(self) -> Cell | None:
+        """Return the next cell and count it as served; None when nothing can be given now."""
+        cell = self.peek()
         if cell is not None:
             self.count(cell)
         return cell
@@ -63,17 +79,26 @@ class Sampler:
         """Count a cell that is issued: by `draw`, or read back from a log."""
         self._add(cell, 1)
         self.issued += 1
+        if self.unseen:
+            self.unseen.difference_update(combinations([(name, cell[name]) for name in self.quotas], 2))
 
     def give_back(self, cell: Mapping[str, str]) -> None:
         """Return the quota of a cell that expired, was released or rejected."""
         self._add(cell, -1)
 
-    def worst_error(self) -> float:
-        """Return how far the most uneven level is from its share of what was served, in cells."""
+    def worst_error(self, names: Iterable[str] | None = None) -> float:
+        """Return how far the most uneven level is from its share of what was served, in cells.
+
+        Args:
+            names: Dimensions to look at; all by default.
+        """
         return max(
-            abs(count - self._shares[name][level] * self.served)
-            for name, counts in self.counts.items()
-            for level, count in counts.items()
+            (
+                abs(count - self._shares[name][level] * self.served)
+                for name in (self.quotas if names is None else names)
+                for level, count in self.counts[name].items()
+            ),
+            default=0.0,
         )
 
     def feasible_pairs(self) -> set[tuple[Place, Place]]:
@@ -139,7 +164,7 @@ class Sampler:
         best: Cell | None = None
         highest = -math.inf
         for _ in range(TRIES):
-            cell = self._draft(possible, chance)
+            cell = self._draft(possible, chance, {})
             if len(cell) < len(self.quotas):
                 continue
             need = sum(self._need(*pair) for pair in combinations(cell.items(), 2))
@@ -147,9 +172,10 @@ class Sampler:
                 best, highest = {name: cell[name] for name in self.quotas}, need
         return best
 
-    def _draft(self, possible: Mapping[str, list[str]], chance: random.Random) -> Cell:
-        cell: Cell = {}
-        order = sorted(self.quotas, key=lambda name: (len(possible[name]), chance.random()))
+    def _draft(self, possible: Mapping[str, list[str]], chance: random.Random, begun: Mapping[str, str]) -> Cell:
+        """Return `begun` with the dimensions of `possible` added, as far as they can be."""
+        cell: Cell = dict(begun)
+        order = sorted(possible, key=lambda name: (len(possible[name]), chance.random()))
         for _ in range(SWEEPS):
             for name in order:
                 others = [place for place in cell.items() if place[0] != name]
@@ -185,7 +211,9 @@ class Sampler:
         usable = [row for row in rows if not self._conflicts(row)]
         if not usable:
             return None
-        return max(usable, key=self._lag)
+        # Windows hold to the end where nothing is forbidden, so those dimensions are not planned but drawn as before.
+        cell = self._draft({name: self.candidates(name) for name in self.free}, chance, max(usable, key=self._lag))
+        return {name: cell[name] for name in self.quotas}
 
     def _lag(self, cell: Mapping[str, str]) -> float:
         """Return how far behind their shares the levels of a cell are, together."""
@@ -194,7 +222,7 @@ class Sampler:
 
     def _shuffled_rows(self, chance: random.Random) -> list[Cell]:
         rows: list[Cell] = [{} for _ in range(self.wanted - self.served)]
-        for name, quota in self.quotas.items():
+        for name, quota in ((name, self.quotas[name]) for name in self.quotas if name in self._bound):
             column = [level for level, q in quota.items() for _ in range(q - self.counts[name][level])]
             chance.shuffle(column)
             for row, level in zip(rows, column, strict=True):

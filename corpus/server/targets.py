@@ -12,7 +12,12 @@ import toon_format
 from errors import CorpusError
 
 TOON_SPEC = "4.4"  # of the language that the pinned toon-format writes; kept with every case
+SCHEMA, EMPTY = "schema", "empty"  # codes: with one of these, no rule can be asked
 _FENCE = re.compile(r"\A\s*```[a-z]*\n(.*?)\n?```\s*\Z", re.DOTALL)
+_RULE = re.compile(r"[A-Z]\d\d")
+
+# By id of the schema: making one costs more than using it. The validator keeps its schema, so the id stays its own.
+_VALIDATORS: dict[int, jsonschema.Draft202012Validator] = {}
 
 Target = dict[str, Any]
 
@@ -35,7 +40,7 @@ class Finding:
 def empties(value: Any, path: str = "$") -> Iterator[Finding]:
     """Yield every null, empty text, empty list and empty object: a target says what there is, and nothing else."""
     if value is None or value == "" or value == [] or value == {}:
-        yield Finding("empty", path, f"{json.dumps(value)} says nothing; leave the key out.")
+        yield Finding(EMPTY, path, f"{json.dumps(value)} says nothing; leave the key out.")
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             yield from empties(inner, f"{path}.{key}")
@@ -46,18 +51,39 @@ def empties(value: Any, path: str = "$") -> Iterator[Finding]:
 
 def schema_findings(target: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Finding]:
     """Return what JSON Schema finds, formats such as dates included."""
-    validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+    validator = _VALIDATORS.get(id(schema))
+    if validator is None:
+        validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+        _VALIDATORS[id(schema)] = validator
     errors = sorted(validator.iter_errors(target), key=lambda error: error.json_path)
-    return [Finding("schema", error.json_path, error.message[:200]) for error in errors]
+    return [_found(error, schema) for error in errors]
+
+
+def _found(error: jsonschema.ValidationError, schema: Mapping[str, Any]) -> Finding:
+    """Say an error by the nearest $comment above it: "R05: why" is the finding R05, "why" is a finding "schema"."""
+    said = ""
+    at: Any = schema
+    for step in error.absolute_schema_path:
+        at = at[step]
+        said = at.get("$comment", said) if isinstance(at, Mapping) else said
+    code, _, why = said.partition(": ")
+    if not _RULE.fullmatch(code):
+        code, why = SCHEMA, said
+    return Finding(code, error.json_path, why or error.message[:200])
+
+
+def said_toon(target: Mapping[str, Any]) -> str:
+    """Say a target in TOON that is known to survive it."""
+    return toon_format.dumps(dict(target))
 
 
 def to_toon(target: Mapping[str, Any]) -> str:
-    """Say a target in TOON.
+    """Say a target in TOON, and read it back.
 
     Raises:
         CorpusError: What would be read back is another object.
     """
-    text = toon_format.dumps(dict(target))
+    text = said_toon(target)
     if toon_format.loads(text) != target:
         raise CorpusError("a target does not survive TOON; use texts, whole numbers, lists and objects alone.")
     return text

@@ -1,7 +1,7 @@
-"""Hands out instructions, takes texts back, keeps both: leases, verdicts and files. Knows a domain; knows no HTTP.
+"""Hands out instructions, takes texts back, keeps both: leases and verdicts. Knows a domain; knows no HTTP.
 
-The log is the truth. What an event means is said once, in `_apply`, which serves a running workshop and a replay
-alike; so a restart goes on exactly, and every other file can be made again from the log.
+The log is the truth: an event is on disk before anybody is told, `State` says what it means, `Files` what it leaves.
+A restart replays the log and goes on exactly.
 """
 
 import hashlib
@@ -10,54 +10,27 @@ import random
 import secrets
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from corpus.check import plain
 from corpus.server.domain import Domain
+from corpus.server.files import Files, Messages
 from corpus.server.log import Event, Log
 from corpus.server.quotas import Cell
-from corpus.server.sampler import Sampler
-from corpus.server.targets import TOON_SPEC, Finding, Target, to_toon
-from corpus.server.texts import digest, findings
+from corpus.server.report import numbers
+from corpus.server.state import Instruction, State, seeded_counts
+from corpus.server.targets import TOON_SPEC, Finding, Target
+from corpus.server.texts import Copies, findings, is_arguable, refuse_unfit
 from errors import CorpusError
 
 LEASE_S = 1800.0
 MOST_REJECTS = 3  # of one instruction; then its quota goes back
 ANONYMOUS = "anonymous"
-DERIVED = ("issued_instructions.jsonl", "generated_cases.jsonl", "generated_cases_train_mistral.jsonl")
 
-Status = Literal["leased", "accepted", "rejected", "expired"]
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """One cell in somebody's hands.
-
-    Attributes:
-        id: "INS-0001" and so on.
-        agent: Who writes.
-        cell: One level for each dimension.
-        target: The object to write from.
-        token: Fence of its lease.
-        expires_at: Seconds since the epoch.
-        status: Where it stands.
-        rejects: Texts refused so far.
-        sha: Of the text that settled it, or "".
-    """
-
-    id: str
-    agent: str
-    cell: Cell
-    target: Target
-    token: str
-    expires_at: float
-    status: Status = "leased"
-    rejects: int = 0
-    sha: str = ""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,14 +38,40 @@ class Verdict:
     """The answer to a submission.
 
     Attributes:
-        status: "accepted", "rejected" (with its findings), or "surplus": kept, but too late to count.
+        status: "accepted"; "rejected" with its findings; "review": kept, a person decides; "surplus": kept, but too
+            late to count.
         findings: What to mend.
         again: Whether the same instruction can be sent once more.
     """
 
-    status: Literal["accepted", "rejected", "surplus"]
+    status: Literal["accepted", "rejected", "review", "surplus"]
     findings: tuple[Finding, ...] = ()
     again: bool = False
+
+
+@dataclass(frozen=True)
+class SeedCorpus:
+    """Cases that exist before the first instruction.
+
+    Attributes:
+        cells: What is known of each case's dimensions; it counts in the quotas.
+        messages: The training example of each.
+        texts: Their texts, and others that a new one may not be near to.
+    """
+
+    cells: Sequence[Mapping[str, str]] = ()
+    messages: Sequence[Messages] = ()
+    texts: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The next instruction, drawn while nobody waits; worth something as long as the state's version stays."""
+
+    version: int
+    name: str
+    cell: Cell
+    target: Target
 
 
 class Workshop:
@@ -85,7 +84,7 @@ class Workshop:
         *,
         total: int,
         seed: int = 0,
-        known: Iterable[str] = (),
+        seeds: SeedCorpus | None = None,
         lease_s: float = LEASE_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -94,231 +93,230 @@ class Workshop:
         Raises:
             CorpusError: It is in use, its log is damaged, it was begun with another plan, or the plan is impossible.
         """
-        self.domain, self._seed, self._lease_s, self._clock = domain, seed, lease_s, clock
-        self.folder = folder
-        self._sampler = Sampler(domain.plan(total), seed=seed)
-        self._texts = [plain(text) for text in known]
-        self._digests = {digest(text) for text in known}
-        self.instructions: dict[str, Instruction] = {}
-        self._live: dict[str, str] = {}  # agent -> instruction
-        self.counts: Counter[str] = Counter()
+        given = seeds or SeedCorpus()
+        self.domain, self.folder = domain, folder
+        self._lease_s, self._clock = lease_s, clock
+        plan = domain.plan(total, seeded_counts(given.cells, domain.weights) if given.cells else None)
+        self._state = State(domain.key, plan, seed, Copies(given.texts), domain.paths)
+        self._files = Files(folder, domain, given.messages)
         self._guard = threading.RLock()
+        self._ready: _Prepared | None = None
         self._log = Log(folder)
         try:
-            self._resume(total)
+            self._resume()
         except CorpusError:
             self._log.close()
             raise
 
-    def _resume(self, total: int) -> None:
-        plan = {"domain": self.domain.key, "total": total, "seed": self._seed, "dimensions": self.domain.weights}
-        print_ = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+    @property
+    def instructions(self) -> Mapping[str, Instruction]:
+        """Every instruction by id, the oldest first."""
+        return self._state.instructions
+
+    def _resume(self) -> None:
+        plan = self._state.plan
+        forbidden = sorted(sorted(map(list, pair)) for pair in plan.forbidden)
+        told = {"domain": self.domain.key, "total": plan.total, "seed": self._state.seed, "dimensions": plan.weights,
+                "forbidden": forbidden, "seeded": plan.seeded}  # fmt: skip
+        print_ = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         events = list(self._log.events())
         if not events:
-            self._log.append({"event": "began", "fingerprint": print_, "domain": self.domain.key, "total": total})
+            self._log.append({"event": "began", "at": self._clock(), "fingerprint": print_, **told})
         elif events[0].get("fingerprint") != print_:
             raise CorpusError(f"{self.folder} was begun with another plan; pass the same one, or another folder.")
-        for event in events[1:]:
-            self._apply(event)
-        rebuild(self.folder, self.domain, events[1:])
+        self._files.make_again(events[1:], self._state)
 
     def next(self, agent: str = ANONYMOUS) -> Instruction | None:
         """Return the agent's live instruction, or lease it a new one; None when all are handed out or done.
 
         Raises:
-            CorpusError: The domain cannot make a target for the cell.
+            CorpusError: The domain cannot make a target for the cell, or the disk refuses.
         """
         with self._guard:
-            self._expire()
-            if agent in self._live:
-                return self.instructions[self._live[agent]]
-            state = self._sampler.issued
-            cell = self._sampler.draw()
-            if cell is None:
+            now = self._expire()
+            if agent in self._state.live:
+                return self.instructions[self._state.live[agent]]
+            ready = self._prepared()
+            if ready is None:
                 return None
-            self._sampler.give_back(cell)  # counted again by the event, as a replay does
-            self._sampler.issued = state
-            number = len(self.instructions) + 1
-            target = self.domain.target(cell, random.Random(f"{self._seed}:{number}"))  # noqa: S311  rebuilt by a replay
-            name = f"INS-{number:04}"
-            self._record({
-                "event": "issued", "at": self._clock(), "id": name, "agent": agent, "cell": cell, "target": target,
-                "token": secrets.token_hex(8), "expires_at": self._clock() + self._lease_s, "toon_spec": TOON_SPEC,
+            return self._record({
+                "event": "issued", "at": now, "id": ready.name, "agent": agent, "cell": ready.cell,
+                "target": ready.target, "token": secrets.token_hex(8),
+                "expires_at": now + self._lease_s, "toon_spec": TOON_SPEC,
             })  # fmt: skip
-            return self.instructions[name]
 
-    def renew(self, name: str, agent: str) -> Instruction:
-        """Begin the lease of a live instruction again.
+    def prepare(self) -> None:
+        """Draw the next instruction now, while nobody waits for it; it is the same one that `next` would draw."""
+        # An error of the domain is raised again by whoever asks next, and told to them.
+        with self._guard, suppress(CorpusError):
+            self._prepared()
+
+    def renew(self, name: str, agent: str, token: str | None = None) -> Instruction:
+        """Begin the lease of a live instruction again; with its token, another agent takes it over.
 
         Raises:
-            CorpusError: Unknown, another agent's, or settled (`code`: unknown_instruction, foreign_agent, settled).
+            CorpusError: Unknown, another agent's, settled, or the token is not the lease's (`code`:
+                unknown_instruction, foreign_agent, settled, stale_lease).
         """
         with self._guard:
-            self._expire()
-            instruction = self._own(name, agent)
-            if instruction.status != "leased":
-                raise CorpusError(f"{name} is {instruction.status}; ask for the next instruction.", code="settled")
-            self._record({"event": "renewed", "id": name, "expires_at": self._clock() + self._lease_s})
-            return self.instructions[name]
+            now = self._expire()
+            one = self._held(name, agent, token, take=True)
+            if agent != one.agent and agent in self._state.live:
+                held = self._state.live[agent]
+                raise CorpusError(f"{agent} has {held} already; settle or release it first.", code="foreign_agent")
+            new = secrets.token_hex(8) if agent != one.agent else one.token
+            return self._record({"event": "renewed", "at": now, "id": name, "agent": agent, "token": new,
+                                 "expires_at": now + self._lease_s})  # fmt: skip
 
-    def submit(self, name: str, agent: str, text: str) -> Verdict:
+    def release(self, name: str, agent: str, token: str | None = None) -> None:
+        """Give an instruction back unwritten: its quota is free at once.
+
+        Raises:
+            CorpusError: As for `renew`.
+        """
+        with self._guard:
+            now = self._expire()
+            self._held(name, agent, token)
+            self._record({"event": "released", "at": now, "id": name})
+
+    def submit(self, name: str, agent: str, text: str, token: str | None = None) -> Verdict:
         """Take a text back.
 
-        The same text again gets the same answer; an accepted instruction refuses another one.
+        The same text again gets the same answer; an accepted instruction refuses another one. A text is compared with
+        thousands of others before the state is locked, so that nobody else waits for that.
 
         Raises:
-            CorpusError: Unknown, another agent's, or settled with another text (`code` as for `renew`).
+            CorpusError: No text of a case (`refuse_unfit`), unknown, another agent's, or settled with another text
+                (`code` as for `renew`).
+        """
+        refuse_unfit(text)
+        sha = hashlib.sha256(text.encode()).hexdigest()
+        with self._guard:
+            early = self._settled(name, agent, token, text, sha)
+            one, compared = self.instructions[name], len(self._state.copies)
+        if early is not None:
+            return early
+        facts = self.domain.facts(one.target)
+        found = findings(text, facts, self._state.copies)
+        found += self.domain.text_findings(one.target, text)
+        with self._guard:
+            early = self._settled(name, agent, token, text, sha)  # the lease may have ended while we read
+            if early is not None:
+                return early
+            if not found and (near := self._state.copies.near(text, since=compared)) is not None:
+                found = [near]
+            one = self.instructions[name]
+            event: Event = {"at": self._now(), "id": name, "agent": agent, "text": text, "sha": sha}
+            if not found:
+                self._record({"event": "accepted", **event, "seed": self._state.seed, "toon_spec": TOON_SPEC})
+                return Verdict("accepted")
+            named = [[one.code, one.path, one.message] for one in found]
+            last = one.rejects + 1 >= MOST_REJECTS
+            if last and is_arguable(found, facts):
+                self._record({"event": "review", **event, "findings": named})
+                return Verdict("review", tuple(found))
+            self._record({"event": "rejected", **event, "findings": named, "last": last})
+        return Verdict("rejected", tuple(found), again=not last)
+
+    def decide(self, name: str, *, accept: bool) -> None:
+        """Accept or refuse a text that waits for a person.
+
+        Raises:
+            CorpusError: No text of that instruction waits (`code`: unknown_instruction, settled).
         """
         with self._guard:
-            self._expire()
-            instruction = self._own(name, agent)
-            sha = hashlib.sha256(text.encode()).hexdigest()
-            if instruction.status == "accepted":
-                if sha == instruction.sha:
-                    return Verdict("accepted")
-                raise CorpusError(f"{name} is accepted with another text; ask for the next one.", code="settled")
-            if instruction.status != "leased":
-                if sha != instruction.sha:
-                    self._record({"event": "surplus", "at": self._clock(), "id": name, "agent": agent, "text": text,
-                                  "sha": sha})  # fmt: skip
-                return Verdict("surplus")
-            found = findings(text, self.domain.facts(instruction.target), self._texts, frozenset(self._digests))
-            found += self.domain.text_findings(instruction.target, text)
-            if found:
-                last = instruction.rejects + 1 >= MOST_REJECTS
-                named = [[one.code, one.path, one.message] for one in found]
-                self._record({"event": "rejected", "at": self._clock(), "id": name, "agent": agent, "sha": sha,
-                              "findings": named, "last": last})  # fmt: skip
-                return Verdict("rejected", tuple(found), again=not last)
-            self._record(
-                {"event": "accepted", "at": self._clock(), "id": name, "agent": agent, "text": text, "sha": sha}
-            )
-            return Verdict("accepted")
+            now = self._expire()
+            waiting = self._state.waiting.get(name)
+            if waiting is None:
+                if name not in self.instructions:
+                    raise CorpusError(f"No instruction {name!r}.", code="unknown_instruction")
+                raise CorpusError(f"{name} waits for nobody.", code="settled")
+            event: Event = {"at": now, "id": name, "agent": waiting["agent"], "text": waiting["text"],
+                            "sha": waiting["sha"], "reviewed": True}  # fmt: skip
+            if accept:
+                self._record({"event": "accepted", **event, "seed": self._state.seed, "toon_spec": TOON_SPEC})
+            else:
+                self._record({"event": "rejected", **event, "findings": waiting["findings"], "last": True})
 
     def summary(self) -> dict[str, Any]:
         """Return progress and balance: what is wanted, served, accepted, and each level against its quota."""
+        return self.look(numbers)
+
+    def told(self, one: Instruction) -> dict[str, Any]:
+        """Return an instruction as its writer gets it."""
+        return {**self._files.told(one), "lease_token": one.token, "expires_at": one.expires_at}
+
+    def look(self, at: Callable[[State], T]) -> T:
+        """Return what a function makes of the state, which stands still meanwhile."""
         with self._guard:
             self._expire()
-            accepted = Counter(
-                (name, level)
-                for one in self.instructions.values()
-                if one.status == "accepted"
-                for name, level in one.cell.items()
-            )
-            levels = {
-                name: {level: {"quota": q, "accepted": accepted[name, level]} for level, q in quota.items()}
-                for name, quota in self._sampler.quotas.items()
-            }
-            return {
-                "domain": self.domain.key,
-                "wanted": self._sampler.wanted,
-                "leased": len(self._live),
-                **{key: self.counts[key] for key in ("issued", "accepted", "rejected", "expired", "surplus")},
-                "worst_error": round(self._sampler.worst_error(), 3),
-                "done": self.counts["accepted"] >= self._sampler.wanted,
-                "levels": levels,
-            }
+            return at(self._state)
 
     def close(self) -> None:
         """Give the folder back."""
         with self._guard:
+            self._files.close()
             self._log.close()
 
-    def _own(self, name: str, agent: str) -> Instruction:
+    def _now(self) -> float:
+        """Return the time, which never goes back: a clock set back must not revive a lease."""
+        return max(self._state.latest, self._clock())
+
+    def _held(self, name: str, agent: str, token: str | None, *, take: bool = False) -> Instruction:
+        """Return a live instruction of an agent, or refuse."""
+        one = self._own(name, agent, token, take=take)
+        if one.status != "leased":
+            raise CorpusError(f"{name} is {one.status}; ask for the next instruction.", code="settled")
+        return one
+
+    def _own(self, name: str, agent: str, token: str | None, *, take: bool = False) -> Instruction:
         if name not in self.instructions:
             raise CorpusError(f"No instruction {name!r}; ask for the next one.", code="unknown_instruction")
-        instruction = self.instructions[name]
-        if instruction.agent != agent:
+        one = self.instructions[name]
+        shown = token is not None and secrets.compare_digest(token.encode(), one.token.encode())
+        if one.agent != agent and not (take and shown):
             raise CorpusError(f"{name} was given to another agent.", code="foreign_agent")
-        return instruction
+        if not shown and (token is not None or one.handed):
+            raise CorpusError(f"{name}: this is not the token of its lease.", code="stale_lease")
+        return one
 
-    def _expire(self) -> None:
-        now = self._clock()
-        for name in [one for one in self._live.values() if self.instructions[one].expires_at <= now]:
+    def _settled(self, name: str, agent: str, token: str | None, text: str, sha: str) -> Verdict | None:
+        """Return the answer to a text whose instruction is not leased any more; None while it is."""
+        now = self._expire()
+        one = self._own(name, agent, token)
+        if one.status == "leased":
+            return None
+        if one.status in ("accepted", "review"):
+            if sha == one.sha:
+                return Verdict("accepted" if one.status == "accepted" else "review")
+            raise CorpusError(f"{name} is settled with another text; ask for the next one.", code="settled")
+        if sha != one.sha:
+            self._record({"event": "surplus", "at": now, "id": name, "agent": agent, "text": text, "sha": sha})
+        return Verdict("surplus")
+
+    def _expire(self) -> float:
+        now = self._now()
+        for name in self._state.overdue(now):
             self._record({"event": "expired", "at": now, "id": name})
+        return now
 
-    def _record(self, event: Event) -> None:
+    def _record(self, event: Event) -> Instruction:
         self._log.append(event)
-        self._apply(event)
-        derive(self.folder, self.domain, self.instructions, event)
-        write_whole(self.folder / "summary.json", json.dumps(self._numbers(), ensure_ascii=False) + "\n")
+        one = self._state.apply(event)
+        self._files.add(event, one, self._state)
+        return one
 
-    def _numbers(self) -> dict[str, Any]:
-        return {"domain": self.domain.key, "wanted": self._sampler.wanted, "leased": len(self._live), **self.counts}
-
-    def _apply(self, event: Event) -> None:
-        """Change the state by one event: the only place that does."""
-        kind, name = event["event"], event["id"]
-        self.counts[kind] += 1
-        if kind == "issued":
-            self.instructions[name] = Instruction(
-                name, event["agent"], event["cell"], event["target"], event["token"], event["expires_at"]
-            )
-            self._live[event["agent"]] = name
-            self._sampler.count(event["cell"])
-            return
-        instruction = self.instructions[name]
-        if kind == "renewed":
-            self.instructions[name] = replace(instruction, expires_at=event["expires_at"])
-        elif kind == "accepted":
-            self.instructions[name] = replace(instruction, status="accepted", sha=event["sha"])
-            self._live.pop(instruction.agent, None)
-            self._texts.append(plain(event["text"]))
-            self._digests.add(digest(event["text"]))
-        elif kind == "expired" or (kind == "rejected" and event["last"]):
-            self.instructions[name] = replace(
-                instruction, status=kind, rejects=instruction.rejects + (kind == "rejected")
-            )
-            self._live.pop(instruction.agent, None)
-            self._sampler.give_back(instruction.cell)
-        elif kind == "rejected":
-            self.instructions[name] = replace(instruction, rejects=instruction.rejects + 1)
-        elif kind == "surplus":
-            self.instructions[name] = replace(instruction, sha=event["sha"])
-
-
-def write_whole(path: Path, content: str) -> None:
-    """Replace a file in one step."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(content, encoding="utf-8")
-    partial.replace(path)
-
-
-def derived_lines(domain: Domain, target: Mapping[str, Any] | None, event: Event) -> dict[str, str]:
-    """Return the line that an event adds to each derived file."""
-
-    def line(value: Mapping[str, Any]) -> str:
-        return json.dumps(value, ensure_ascii=False) + "\n"
-
-    if event["event"] == "issued":
-        kept = {key: event[key] for key in ("id", "agent", "cell", "at")}
-        return {"issued_instructions.jsonl": line({**kept, "target_toon": to_toon(event["target"])})}
-    if event["event"] == "accepted" and target is not None:
-        case = {"id": event["id"], "agent": event["agent"], "target": target, "case_text": event["text"]}
-        return {
-            "generated_cases.jsonl": line(case),
-            "generated_cases_train_mistral.jsonl": line({"messages": domain.messages(target, event["text"])}),
-        }
-    if event["event"] == "surplus":
-        return {"surplus.jsonl": line({key: event[key] for key in ("id", "agent", "text")})}
-    return {}
-
-
-def derive(folder: Path, domain: Domain, instructions: Mapping[str, Instruction], event: Event) -> None:
-    """Add what an event says to the derived files."""
-    for name, line in derived_lines(domain, instructions[event["id"]].target, event).items():
-        with (folder / name).open("a", encoding="utf-8") as file:
-            file.write(line)
-
-
-def rebuild(folder: Path, domain: Domain, events: Iterable[Event]) -> None:
-    """Make every derived file again from the log, byte for byte what a run without a stop would have left."""
-    targets: dict[str, Target] = {}
-    files: dict[str, list[str]] = {name: [] for name in DERIVED}
-    for event in events:
-        if event["event"] == "issued":
-            targets[event["id"]] = event["target"]
-        for name, line in derived_lines(domain, targets.get(event["id"]), event).items():
-            files.setdefault(name, []).append(line)
-    for name, lines in files.items():
-        write_whole(folder / name, "".join(lines))
+    def _prepared(self) -> _Prepared | None:
+        """Return the next cell and its target; the same whether they were drawn ahead or now."""
+        if self._ready is not None and self._ready.version == self._state.version:
+            return self._ready
+        self._ready = None
+        cell = self._state.sampler.peek()
+        if cell is not None:
+            number = len(self.instructions) + 1
+            name = f"INS-{number:04}"
+            chance = random.Random(f"{self._state.seed}:{number}")  # noqa: S311  made again by seed
+            target = self.domain.target(cell, chance, self._state.reached)
+            self._files.speak(name, target, cell)
+            self._ready = _Prepared(self._state.version, name, cell, target)
+        return self._ready

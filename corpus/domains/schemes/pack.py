@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from corpus.check import invites, sentences, words
+from corpus.check import ANSWER_WORDS, invites, is_mojibake, sentences, words
 from corpus.logic import follows, letters_of
 from corpus.schemes.bank import Entry, load_bank
-from corpus.schemes.drafts import Draft, dialogue, refusal
+from corpus.schemes.drafts import Draft, refusal
+from corpus.schemes.drafts import dialogue as drafted_dialogue
 from corpus.schemes.surfaces import load_surfaces
 from corpus.server.quotas import Cell
 from corpus.server.targets import Finding, Target
@@ -30,7 +31,7 @@ def _bank() -> Mapping[str, list[Entry]]:
 def _draft(entry: Entry, form: str) -> Draft:
     own = load_surfaces().schemes[entry.scheme]
     if form == "dialogue":
-        return dialogue(entry, own.dialogue[0], "")
+        return drafted_dialogue(entry, own.dialogue[0], "")
     return refusal(entry, own.refusal[0], own, "{que_c}", own.reasons[0], own.fallacies[0], "")
 
 
@@ -102,6 +103,10 @@ def text_findings(target: Mapping[str, Any], text: str) -> list[Finding]:
     found = []
     if not invites(answer):
         found.append(Finding("no_question", "$", "the answer ends on no question."))
+    if len(words(answer)) > ANSWER_WORDS[1]:
+        found.append(Finding("long_answer", "$", f"at most {ANSWER_WORDS[1]} words in the answer."))
+    if is_mojibake(text):
+        found.append(Finding("mojibake", "$", "letters are broken; send the text in UTF-8."))
     longest = max(len(words(one)) for one in sentences(answer))
     if longest > MOST_SENTENCE_WORDS:
         found.append(Finding("long_sentence", "$", f"a sentence of {longest} words, at most {MOST_SENTENCE_WORDS}."))
@@ -124,3 +129,30 @@ def messages(target: Mapping[str, Any], text: str) -> list[dict[str, str]]:
         {"role": "user", "content": parts[0]},
         {"role": "assistant", "content": parts[1]},
     ]
+
+
+def notes(_target: Mapping[str, Any]) -> dict[str, str]:
+    """Return nothing: the levels of this domain are told by the target itself."""
+    return {}
+
+
+def alignment(target: Mapping[str, Any], cell: Mapping[str, str]) -> list[str]:
+    """Return which levels of a cell its target does not have; nothing where it has them all."""
+    had = {"philosopher": target["philosopher"], "scheme": target["scheme"]["id"], "form": target["form"],
+           **target["pupil"]}  # fmt: skip
+    return [f"{name} is {had.get(name)}, expected {level}" for name, level in cell.items() if had.get(name) != level]
+
+
+def dialogue(name: str, target: Mapping[str, Any], text: str) -> dict[str, Any] | None:
+    """Return an exchange as a line of data/dialogues.
+
+    Raises:
+        ValueError: The text has not two lines; `text_findings` refuses it before.
+    """
+    parts = _parts(text)
+    if parts is None:
+        raise ValueError("the text is no exchange")
+    exchange = {"pupil": parts[0], "stance": target["pupil"]["stance"], "note": None, "answer": parts[1]}
+    scheme = target["scheme"]["id"]
+    return {"id": name, "philosopher": target["philosopher"], "notion": target["notion"], "opening": None,
+            "exchanges": [{**exchange, "scheme": scheme}]}  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import random
+import resource
 import subprocess
 import sys
 import threading
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from corpus.server.domain import load_domain
+from corpus.server.files import APPENDED, FULL, SUMMARIES, TRAIN
+from corpus.server.state import Instruction, seeded_counts
 from corpus.server.targets import from_toon, to_toon
-from corpus.server.workshop import DERIVED, MOST_REJECTS, Instruction, Workshop
+from corpus.server.workshop import MOST_REJECTS, SeedCorpus, Workshop
 from dialogue.prompt import Message
 from errors import CorpusError
 
@@ -38,8 +41,20 @@ def write(instruction: Instruction, salt: str = "") -> str:
     return f"Élève : je pense à {said}, et je ne suis pas sûr de ce que je dis\nPhilosophe : {conclusion} Et toi ?"
 
 
-def open_workshop(folder: Path, clock: Clock | None = None, total: int = 40) -> Workshop:
-    return Workshop(folder, DOMAIN, total=total, seed=1, clock=clock or Clock())
+def open_workshop(
+    folder: Path, clock: Clock | None = None, total: int = 40, seeds: SeedCorpus | None = None
+) -> Workshop:
+    return Workshop(folder, DOMAIN, total=total, seed=1, clock=clock or Clock(), seeds=seeds)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Every derived file of a folder: all but the log, its torn end and the lock."""
+    kept = {"log.jsonl", "log.torn", "lock"}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in kept
+    }
 
 
 def test_an_instruction_is_kept_until_it_is_settled(tmp_path: Path) -> None:
@@ -77,9 +92,7 @@ def test_the_same_text_again_is_the_same_answer_and_another_is_refused(tmp_path:
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("", "too_short"),
         ("Élève : bof\nPhilosophe : non ?", "too_short"),
-        ("x" * 30_000, "too_long"),
         ("Élève : " + "the cat sits near this mat while dogs run fast here " * 2 + "\nPhilosophe : why?", "not_french"),
         ('Élève : je pense que oui, {"a": 1}\nPhilosophe : et toi, que dis-tu de tout cela, au fond ?', "leaked_json"),
         ("philosopher: kant\nform: dialogue\nnotion: art\n" + "je suis sur la route et tu es là " * 3, "leaked_toon"),
@@ -176,17 +189,18 @@ def test_a_restart_goes_on_exactly_and_rebuilds_its_files(tmp_path: Path) -> Non
     clock = Clock()
     workshop = open_workshop(tmp_path, clock)
     fill(workshop, clock, until=20)
-    files = {name: (tmp_path / name).read_bytes() for name in DERIVED}
+    files = files_of(tmp_path)
+    assert {*APPENDED, *SUMMARIES, "instructions/INS-0001.json", "submissions/INS-0001-1.json"} <= set(files)
     before, summary = dict(workshop.instructions), workshop.summary()
     workshop.close()
-    for name in DERIVED:
+    for name in files:
         (tmp_path / name).unlink()
     with (tmp_path / "log.jsonl").open("ab") as file:
         file.write(b'{"event": "accep')  # killed while writing
     again = open_workshop(tmp_path, clock)
     assert again.instructions == before
     assert again.summary() == summary
-    assert {name: (tmp_path / name).read_bytes() for name in DERIVED} == files
+    assert files_of(tmp_path) == files
     assert (tmp_path / "log.torn").read_bytes().startswith(b'{"event": "accep')
     again.close()
 
@@ -251,14 +265,175 @@ def test_the_command_that_makes_files_again(tmp_path: Path) -> None:
     clock = Clock()
     workshop = open_workshop(tmp_path, clock)
     fill(workshop, clock, until=5)
-    kept = {name: (tmp_path / name).read_bytes() for name in DERIVED}
+    kept = files_of(tmp_path)
     workshop.close()
-    (tmp_path / DERIVED[1]).write_text("spoilt", encoding="utf-8")
-    command = [sys.executable, "-m", "corpus", "rebuild", "--state", str(tmp_path), "--target", "40", "--seed", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    (tmp_path / TRAIN).write_text("spoilt", encoding="utf-8")
+    command = [sys.executable, "-m", "corpus", "rebuild", "--domain", "schemes", "--target", "40", "--seed", "1"]
+    done = subprocess.run([*command, "--state", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert {name: (tmp_path / name).read_bytes() for name in DERIVED} == kept
-    missing = subprocess.run(
-        [*command[:5], str(tmp_path / "no")], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert "has no log.jsonl" in missing.stderr
+    assert files_of(tmp_path) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("", "empty_text"), (" \n", "empty_text"), ("x" * 30_000, "too_long"), ("```toon\na: 1\n```", "fenced_text")],
+)
+def test_what_is_no_text_changes_nothing(tmp_path: Path, text: str, code: str) -> None:
+    workshop = open_workshop(tmp_path)
+    one = workshop.next("ada")
+    assert one is not None
+    before = (tmp_path / "log.jsonl").read_bytes(), files_of(tmp_path)
+    with pytest.raises(CorpusError) as caught:
+        workshop.submit(one.id, "ada", text)
+    assert caught.value.code == code
+    assert ((tmp_path / "log.jsonl").read_bytes(), files_of(tmp_path)) == before
+    workshop.close()
+
+
+def test_a_lease_that_changes_hands_asks_for_its_token(tmp_path: Path) -> None:
+    workshop = open_workshop(tmp_path)
+    one = workshop.next("ada")
+    assert one is not None
+    for token in (None, "wrong"):
+        with pytest.raises(CorpusError) as caught:
+            workshop.renew(one.id, "bob", token)
+        assert caught.value.code == "foreign_agent"
+    taken = workshop.renew(one.id, "bob", one.token)
+    assert (taken.agent, taken.cell) == ("bob", one.cell)
+    assert taken.token != one.token
+    text = write(one)
+    for agent, token, code in (("ada", one.token, "foreign_agent"), ("bob", None, "stale_lease"),
+                               ("bob", one.token, "stale_lease")):  # fmt: skip
+        with pytest.raises(CorpusError) as caught:
+            workshop.submit(one.id, agent, text, token)
+        assert caught.value.code == code
+    other = workshop.next("eve")
+    assert other is not None
+    with pytest.raises(CorpusError, match="bob has INS-0001 already"):
+        workshop.renew(other.id, "bob", other.token)
+    assert workshop.submit(one.id, "bob", text, taken.token).status == "accepted"
+    workshop.close()
+
+
+def test_what_is_released_is_served_again_at_once(tmp_path: Path) -> None:
+    workshop = open_workshop(tmp_path, total=1)
+    one = workshop.next("ada")
+    assert one is not None
+    assert workshop.next("bob") is None
+    workshop.release(one.id, "ada")
+    again = workshop.next("bob")
+    assert again is not None
+    assert again.cell == one.cell
+    with pytest.raises(CorpusError, match="is released"):
+        workshop.release(one.id, "ada")
+    workshop.close()
+
+
+def test_a_clock_that_goes_back_revives_no_lease(tmp_path: Path) -> None:
+    clock = Clock()
+    workshop = open_workshop(tmp_path, clock, total=1)
+    one = workshop.next("ada")
+    assert one is not None
+    clock.now += 5000
+    assert workshop.summary()["expired"] == 1
+    clock.now -= 6000
+    workshop.close()
+    again = open_workshop(tmp_path, clock, total=1)
+    assert again.submit(one.id, "ada", write(one)).status == "surplus"
+    two = again.next("bob")
+    assert two is not None
+    assert two.expires_at > 6000
+    again.close()
+
+
+MISSING = "Élève : je suis là et tu ne viens pas {}\nPhilosophe : que dis-tu de la nuit, de la mer et du vent ?"
+
+
+@pytest.mark.parametrize("accept", [True, False])
+def test_a_person_decides_what_the_checks_cannot(tmp_path: Path, accept: bool) -> None:
+    workshop = open_workshop(tmp_path, total=1)
+    one = workshop.next("ada")
+    assert one is not None
+    texts = [MISSING.format(word) for word in ("ce soir", "le matin avec ta sœur", "à midi, dans la cour du lycée")]
+    assert [workshop.submit(one.id, "ada", text).status for text in texts] == ["rejected", "rejected", "review"]
+    assert workshop.submit(one.id, "ada", texts[-1]).status == "review"  # the same text, the same answer
+    assert workshop.next("bob") is None  # its cell is taken until somebody has read it
+    assert not workshop.summary()["done"]
+    workshop.decide(one.id, accept=accept)
+    with pytest.raises(CorpusError, match="waits for nobody"):
+        workshop.decide(one.id, accept=accept)
+    assert workshop.summary()["done"] is accept
+    assert (workshop.next("bob") is None) is accept
+    files = files_of(tmp_path)
+    assert (texts[-1].split("\n")[0].removeprefix("Élève : ") in files[TRAIN].decode()) is accept
+    workshop.close()
+    again = open_workshop(tmp_path, total=1)
+    assert files_of(tmp_path) == files
+    again.close()
+
+
+def test_a_seed_corpus_counts_and_is_not_copied(tmp_path: Path) -> None:
+    known = "Élève : je suis tombé et je ne sais pas si je me relève demain\nPhilosophe : et que veux-tu, toi ?"
+    messages = [{"role": "user", "content": "Dis ?"}, {"role": "assistant", "content": "Oui."}]
+    seeds = SeedCorpus([{"philosopher": "kant"}] * 10, [messages] * 10, [known])
+    workshop = open_workshop(tmp_path, total=40, seeds=seeds)
+    said = workshop.summary()
+    assert (said["wanted"], said["seed_cases"]) == (30, 10)
+    assert said["levels"]["philosopher"]["kant"] == {
+        "target": 10, "seed": 10, "quota": 0, "served": 0, "accepted": 0
+    }  # fmt: skip
+    assert sum(row["seed"] for row in said["levels"]["voice"].values()) == 10
+    one = workshop.next("ada")
+    assert one is not None
+    assert one.cell["philosopher"] != "kant"
+    codes = {finding.code for finding in workshop.submit(one.id, "ada", known).findings}
+    assert "duplicate" in codes
+    assert workshop.submit(one.id, "ada", write(one)).status == "accepted"
+    full = (tmp_path / FULL).read_text(encoding="utf-8").splitlines()
+    assert len(full) == 11
+    assert all(json.loads(line).keys() == {"messages"} for line in full)
+    workshop.close()
+    with pytest.raises(CorpusError, match="another plan"):
+        open_workshop(tmp_path, total=40)
+    with pytest.raises(CorpusError, match="philosopher='platon' is no level"):
+        seeded_counts([{"philosopher": "platon"}], DOMAIN.weights)
+
+
+def test_a_full_disk_is_said_and_leaves_the_log_whole(tmp_path: Path) -> None:
+    workshop = open_workshop(tmp_path)
+    one = workshop.next("ada")
+    assert one is not None
+    text = write(one)
+    log = tmp_path / "log.jsonl"
+    before = log.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))  # bytes: the next line does not fit
+    try:
+        with pytest.raises(CorpusError) as caught:
+            workshop.submit(one.id, "ada", text)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.code == "not_kept"
+    assert log.read_bytes() == before
+    assert workshop.submit(one.id, "ada", text).status == "accepted"
+    workshop.close()
+
+
+def test_drawing_ahead_changes_nothing(tmp_path: Path) -> None:
+    """What an instruction says depends on the log alone, not on when it was drawn."""
+    made = []
+    for ahead in (False, True):
+        workshop = open_workshop(tmp_path / str(ahead))
+        for number in range(8):
+            if ahead:
+                workshop.prepare()
+            one = workshop.next(f"agent-{number}")
+            assert one is not None
+            assert from_toon(workshop.told(one)["target_toon"]) == one.target
+            if number % 3 == 0:
+                if ahead:
+                    workshop.prepare()  # worth nothing after the next line
+                workshop.release(one.id, one.agent)
+        made.append([(one.cell, one.target) for one in workshop.instructions.values()])
+        workshop.close()
+    assert made[0] == made[1]

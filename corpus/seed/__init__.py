@@ -1,0 +1,1 @@
+"""Cases that exist already: found in case files and test specifications, and made into a seed corpus."""
