@@ -18,7 +18,7 @@ from errors import SettingsError
 Verdict = Literal["none", "self_harm", "violence_suffered", "other_danger"]
 VERDICTS: tuple[Verdict, ...] = ("none", "self_harm", "violence_suffered", "other_danger")
 DANGERS: tuple[Kind, ...] = ("self_harm", "violence_suffered", "other_danger")
-WEIGHTS_FILE = Path(__file__).with_name("alarm_weights.json")
+WEIGHTS_FILE = Path(__file__).with_name("alarm_weights.json.xz")
 THEMES_FILE = Path(__file__).with_name("alarm_themes.toml")
 
 
@@ -110,4 +110,4 @@ def sounds(spelled: str) -> Kind | None:
     if FICTION.search(spelled) or EXERCISE.search(spelled):
         return None
     kind, found = odds(MODEL.scores(seen(spelled)))
-    return kind if found > ODDS else None
+    return kind if found >= ODDS else None

@@ -201,20 +201,27 @@ def _compared(found: Remark, before: Sequence[Remark]) -> Remark:
 def from_evaluation(data: Mapping[str, object], read: Remark, before: Sequence[Remark] = ()) -> Remark:
     """Return a model's accepted evaluation in the place of what was read; a field that it leaves open stays as read.
 
+    The thesis stays in the pupil's own words: a restatement between « » would be put into somebody's mouth. Where none
+    was read and the model sees one, its quotation of the pupil stands.
+
     Args:
         data: As `dialogue.evaluation.schema_for` describes it.
         read: What `remark` read in the same message.
         before: The remarks before it.
     """
     levels = {skill: data[skill] for skill in SKILLS if data.get(skill) in LEVELS}
-    these, advice = data.get("these"), data.get("suite")
+    seen, quoted, advice = (_words(data.get(name)) for name in ("these", "preuve", "suite"))
     told = replace(
         read,
-        these=these.strip() if isinstance(these, str) and these.strip() else read.these,
-        conseil=advice.strip() if isinstance(advice, str) else "",
+        these=read.these or (quoted if seen else ""),
+        conseil=advice,
         **levels,  # type: ignore[arg-type]
     )
     return _compared(told, before)
+
+
+def _words(value: object) -> str:
+    return value.strip() if isinstance(value, str) else ""
 
 
 def _carries(sentence: str) -> tuple[int, int]:

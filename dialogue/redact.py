@@ -8,8 +8,11 @@ none finds anything, and each must find at least one character outside the brack
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from dialogue.french import fold
 
 PiiKind = Literal["email", "phone", "name", "school", "address", "social", "birth", "number"]
 PLACEHOLDERS: dict[PiiKind, str] = {
@@ -204,6 +207,9 @@ _WRITTEN: tuple[tuple[PiiKind, str], ...] = (
 )
 _PATTERNS = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _WRITTEN)
 _BRACKETS = re.compile("|".join(re.escape(word) for word in PLACEHOLDERS.values()))
+_NAME_PART = re.compile(rf"[{_UP}{_LOW}]+(?:-[{_UP}{_LOW}]+)*")
+_SHORTEST = 3  # letters of a part of a name that is looked for elsewhere
+_PARTICLES = frozenset("des les von van del dos".split())
 
 
 def find_pii(text: str) -> list[Span]:
@@ -234,9 +240,49 @@ def redact(text: str) -> str:
     >>> redact("Je m'appelle Zoé, écris-moi : zoe@example.org")
     "Je m'appelle [nom], écris-moi : [courriel]"
     """
-    text = unicodedata.normalize("NFC", text)
-    # Ends: every round turns at least one character outside brackets into none.
-    while spans := find_pii(text):
-        for span in reversed(spans):
-            text = text[: span.start] + PLACEHOLDERS[span.kind] + text[span.end :]
-    return text
+    return Told().learn(text)
+
+
+class Told:
+    """What a conversation told so far, hidden wherever it is said again.
+
+    Args:
+        but: Words that are nobody's name here, e.g. those of the philosopher's own.
+    """
+
+    def __init__(self, but: Iterable[str] = ()) -> None:
+        self._but = _PARTICLES | {fold(word) for word in but}
+        self._names: set[str] = set()
+        self._others: dict[str, PiiKind] = {}
+
+    def learn(self, text: str) -> str:
+        """Return `text` as `redact` does, and remember what was taken out of it."""
+        text = unicodedata.normalize("NFC", text)
+        # Ends: every round turns at least one character outside brackets into none.
+        while spans := find_pii(text):
+            for span in reversed(spans):
+                said = text[span.start : span.end]
+                if span.kind == "name":
+                    self._names |= {fold(part) for part in _NAME_PART.findall(said) if len(part) >= _SHORTEST}
+                else:
+                    self._others[said.lower()] = span.kind
+                text = text[: span.start] + PLACEHOLDERS[span.kind] + text[span.end :]
+        self._names -= self._but
+        return text
+
+    def hide(self, text: str) -> str:
+        """Return `text` in NFC without what is remembered; a name is known by its capital, with or without accents.
+
+        >>> told = Told()
+        >>> told.learn("je m'appelle rose"), told.hide("Rose, qu'est-ce qu'une rose pour toi ?")
+        ("je m'appelle [nom]", "[nom], qu'est-ce qu'une rose pour toi ?")
+        """
+        text = unicodedata.normalize("NFC", text)
+        for said in sorted(self._others, key=len, reverse=True):
+            text = re.sub(
+                rf"(?<!\w){re.escape(said)}(?!\w)", PLACEHOLDERS[self._others[said]], text, flags=re.IGNORECASE
+            )
+        return _NAME_PART.sub(lambda found: PLACEHOLDERS["name"] if self._is_name(found[0]) else found[0], text)
+
+    def _is_name(self, word: str) -> bool:
+        return word[0].isupper() and fold(word) in self._names

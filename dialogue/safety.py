@@ -58,10 +58,17 @@ NOTHING = Distress("none")
 
 def _unquoted(text: str) -> str:
     """Drop quotations; what follows the last closing sign is not looked at, or a page of « would take long."""
+    return _without_quotations(text)[0]
+
+
+def _without_quotations(text: str) -> tuple[str, bool]:
+    """Drop quotations; say as well whether one is open at the end, whose words its closing sign may still take away."""
+    is_open = False
     for opening, closing in _QUOTES:
         end = text.rfind(closing) + 1
         text = re.sub(f"{opening}[^{closing}]*{closing}", " ", text[:end]) + text[end:]
-    return text
+        is_open = is_open or opening in text
+    return text, is_open
 
 
 def _said(text: str, bare: str) -> str:
@@ -141,6 +148,46 @@ def assess_answer(text: str) -> Distress:
     """
     found = _TOLD.search(plain(_unquoted(text)))
     return Distress("personal", "self_harm", "answer_urges_harm") if found else NOTHING
+
+
+# What no rule of `_TOLD` reaches across, and what `plain` neither takes away nor turns into something else.
+_APART = re.compile(r"[^\w '’\-\t\u0300-\u036f]")
+_SIGNS = re.compile('[«»“”"]')
+_LONG_WORDS = re.compile(r"[^ \t]{2,}")
+_REACH_WORDS, _REACH_CHARS = 16, 160  # the longest that a rule looks for has 12 words; lone letters may melt into one
+
+
+class AnswerWatch:
+    """`assess_answer` for an answer that grows: each piece is read with no more than what a rule reaches back to.
+
+    However the answer is cut, `stops` says after each piece what `assess_answer` says of the whole so far, until the
+    first piece that stops it.
+    """
+
+    def __init__(self) -> None:
+        self._reach = ""  # the end of what was said, without quotations, see `_end_of`
+        self._quoting = ""  # while a quotation is open: what was said, the quotation included; its end takes it away
+
+    def stops(self, text: str) -> bool:
+        """Take the next piece; return whether the answer has to be stopped here."""
+        said = self._reach + text
+        whole = self._quoting + text if self._quoting else said
+        if _SIGNS.search(text):
+            said, is_open = _without_quotations(whole)
+            self._quoting = whole if is_open else ""
+        elif self._quoting:
+            self._quoting = whole
+        self._reach = _end_of(said)
+        return _TOLD.search(plain(said)) is not None
+
+
+def _end_of(said: str) -> str:
+    """Return the end that a rule may reach back to from what comes next."""
+    end = _APART.split(said)[-1]
+    if len(end) <= _REACH_CHARS:
+        return end
+    words = list(_LONG_WORDS.finditer(end))
+    return end[words[-_REACH_WORDS].start() :] if len(words) > _REACH_WORDS else end
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Cues with negation and scope (« je ne suis pas d'accord », « tout le monde est d'accord pour dire que », « pas faux »),
 a few facts of form, the words and the pieces of words, summed by a linear model whose weights stand in
-`stance_weights.json`, readable and fitted by `python -m evaluation dialogue-rules --fit`.
+`stance_weights.json.xz`, readable and fitted by `python -m evaluation dialogue-rules --fit`.
 """
 
 import re
@@ -16,7 +16,7 @@ from dialogue.stance_cues import CUES
 
 Stance = Literal["accord", "confusion", "résistance", "neutre"]
 STANCES: tuple[Stance, ...] = get_args(Stance)
-WEIGHTS_FILE = Path(__file__).with_name("stance_weights.json")
+WEIGHTS_FILE = Path(__file__).with_name("stance_weights.json.xz")
 
 _SIDE = 300  # characters: a stance is taken at the beginning of a long message or at its end
 # Somebody else's agreement or refusal says nothing of the pupil's: taken out before the cues look.

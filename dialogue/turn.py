@@ -13,7 +13,7 @@ from dialogue.conversation import Conversation, Turn
 from dialogue.limits import Limit, limit_for
 from dialogue.moves import Move, moves_for
 from dialogue.prompt import Hint, Prefix, build_messages
-from dialogue.redact import redact
+from dialogue.redact import Told
 from dialogue.safety import Distress, assess
 
 FOR_YOU = "(Pour toi seul, ne le dis pas. {})"  # a stage direction: what stands in it is not the pupil's
@@ -116,6 +116,14 @@ def without_stopped(conversation: Conversation) -> Conversation:
 
 
 def redacted(conversation: Conversation) -> Conversation:
-    """Return the conversation with personal data in the pupil's turns replaced by its kind, for another machine."""
-    turns = tuple(replace(turn, text=redact(turn.text)) if turn.role == "user" else turn for turn in conversation.turns)
-    return replace(conversation, turns=turns)
+    """Return the conversation with personal data replaced by its kind, for another machine.
+
+    What a pupil's turn told is replaced in the turns after it as well, whoever says it again: a philosopher repeats a
+    name. Earlier turns stay, so that what has travelled travels again byte for byte.
+    """
+    told = Told(but=conversation.persona.name.split())
+    turns = []
+    for turn in conversation.turns:
+        text = told.hide(turn.text)
+        turns.append(replace(turn, text=told.learn(text) if turn.role == "user" else text))
+    return replace(conversation, turns=tuple(turns))

@@ -1,6 +1,7 @@
 """The linear model: scores by hand, a file that a person can read, a broken file that is named."""
 
 import json
+import lzma
 import math
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialogue.linear import Linear, Seen, dump_linear, load_linear, pieces_in, words_in
+from dialogue.linear import Linear, Seen, dump_linear, load_linear, pack, pieces_in, words_in
 from errors import SettingsError
 
 NOTHING: frozenset[str] = frozenset()
@@ -28,15 +29,18 @@ def test_a_long_message_is_no_louder_than_a_short_one() -> None:
 
 
 def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
-    path = tmp_path / "weights.json"
-    path.write_text(dump_linear(MODEL), "utf-8")
+    path = tmp_path / "weights.json.xz"
+    path.write_bytes(pack(MODEL))
     assert load_linear(path, ("a", "b")) == MODEL
-    assert '  "oui": [2000,0]' in path.read_text("utf-8").splitlines()
+    assert lzma.decompress(path.read_bytes()).decode("utf-8") == dump_linear(MODEL)
+    assert '  "oui": [200,0]' in dump_linear(MODEL).splitlines()
+    assert pack(MODEL) == pack(MODEL)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("no archive", ""),
         ("{", "cannot be read"),
         ("[]", "no table of weights"),
         ('{"labels": ["a", "b"]}', "no table of weights"),
@@ -49,11 +53,11 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "w.json"
-    with pytest.raises(SettingsError, match=r"w\.json cannot be read"):
+    path = tmp_path / "w.json.xz"
+    with pytest.raises(SettingsError, match=r"w\.json\.xz cannot be read"):
         load_linear(path, ("a", "b"))
-    path.write_text(text, "utf-8")
-    with pytest.raises(SettingsError, match=rf"w\.json.*{said}"):
+    path.write_bytes(lzma.compress(text.encode("utf-8")) if said else text.encode("utf-8"))
+    with pytest.raises(SettingsError, match=rf"w\.json.*{said or 'cannot be read'}"):
         load_linear(path, ("a", "b"))
 
 

@@ -79,10 +79,15 @@ def test_a_models_evaluation_takes_the_place_of_what_was_read() -> None:
          "suite": "Cherche un cas contraire."},
         read,
     )  # fmt: skip
-    assert (told.these, told.conseil) == ("La liberté compte.", "Cherche un cas contraire.")
+    assert (told.these, told.conseil) == (read.these, "Cherche un cas contraire.")  # the pupil's own words stay
     assert (told.problematiser, told.conceptualiser, told.argumenter) == ("non", "en_partie", "oui")
     assert from_evaluation({}, read) == read
     assert from_evaluation({"these": 3, "argumenter": "bravo", "suite": None}, read) == read
+    asking = remark("Et la loi, elle compte ?")
+    assert asking.these == ""
+    seen = from_evaluation({"these": "La loi compte.", "preuve": "Et la loi, elle compte ?"}, asking)
+    assert seen.these == "Et la loi, elle compte ?"
+    assert from_evaluation({"these": "", "preuve": "Et la loi ?"}, asking).these == ""
 
 
 def test_a_recap_quotes_the_pupil_alone_and_counts_nothing() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialogue.redact import PLACEHOLDERS, find_pii, redact
+from dialogue.redact import PLACEHOLDERS, Told, find_pii, redact
 
 PII = Path(__file__).parents[2] / "data" / "eval" / "pii.jsonl"
 ROWS = [json.loads(line) for line in PII.read_text("utf-8").splitlines()]
@@ -109,3 +109,21 @@ def test_a_page_is_fast(page: str) -> None:
         redact(page)
         taken.append(time.thread_time() - start)
     assert min(taken) < 0.05
+
+
+def test_a_name_is_known_by_its_capital_and_in_its_parts() -> None:
+    told = Told(but=["Immanuel", "Kant"])
+    assert told.learn("Je m'appelle Rose de La Tour-Kant.") == "Je m'appelle [nom]."
+    assert (
+        told.hide("ROSE, la rose a-t-elle un but ? Kant, Tour, tour, de La.")
+        == "[nom], la rose a-t-elle un but ? Kant, Tour, tour, de La."
+    )
+    assert Told().hide("Rose") == "Rose"
+
+
+@given(st.lists(PIECES, max_size=8).map("".join), st.text(max_size=120))
+def test_what_was_told_is_hidden_once_and_for_all(said: str, text: str) -> None:
+    told = Told()
+    assert told.learn(said) == redact(said)
+    once = told.hide(text)
+    assert told.hide(once) == once

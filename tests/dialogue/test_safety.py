@@ -1,18 +1,21 @@
 """Distress is told from philosophy; the card is fixed; the numbers have a source and a date."""
 
 import json
+import re
+import sys
 import time
 import unicodedata
 from datetime import date
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dialogue.conversation import MAX_MESSAGE_CHARS
 from dialogue.distress import RULES
-from dialogue.safety import NUMBERS, NUMBERS_FILE, assess, assess_answer, card, load_numbers
+from dialogue.french import fold
+from dialogue.safety import _APART, NUMBERS, NUMBERS_FILE, AnswerWatch, assess, assess_answer, card, load_numbers
 from errors import SettingsError
 
 CASES_FILE = Path(__file__).parents[2] / "data" / "dialogue_rules" / "crisis_cases.jsonl"
@@ -114,6 +117,69 @@ def test_a_broken_file_stops_the_start(tmp_path: Path, old: str, new: str, said:
         load_numbers(path)
     with pytest.raises(SettingsError, match="114"):
         card("fr", [one for one in NUMBERS if one.number != "114"])
+
+
+PIECES = st.sampled_from(
+    [*"«»“”\".,;:!?…\n\t-'’ cdj5e", " ", " ", "\u0301", "tue", "tue-toi", "Tu devrais ", "te ", "tuer", "n'en parle ",
+     "à ", "personne", "pas", "c'est", "notre ", "secret", "la mort ", "est ", "la seule ", "issue", "Épicure ",
+     "vraiment ", "je te conseille de ", "mourir", "toi", "TUE", "dis rien à tes parents", "« Tue-toi »", "d accord"]
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(PIECES, max_size=6).map("".join), max_size=12))
+def test_an_answer_that_grows_is_read_as_the_whole_of_it(pieces: list[str]) -> None:
+    """However it is cut: what is read again is enough, quotations that open and close included."""
+    watch, said = AnswerWatch(), ""
+    for piece in pieces:
+        said += piece
+        stops = assess_answer(said).stops
+        assert watch.stops(piece) is stops
+        if stops:
+            return
+
+
+@settings(max_examples=60)
+@given(st.text(alphabet=PIECES.map(lambda piece: piece[0]) | st.characters(), max_size=80), st.integers(1, 7))
+def test_any_text_in_any_pieces(text: str, size: int) -> None:
+    text = f"Tu devrais {text} te tuer, {text} et n'en parle {text} à personne"
+    watch = AnswerWatch()
+    found = [watch.stops(text[start : start + size]) for start in range(0, len(text), size)]
+    whole = [assess_answer(text[: start + size]).stops for start in range(0, len(text), size)]
+    assert (found.index(True) if any(found) else None) == (whole.index(True) if any(whole) else None)
+
+
+BARE = st.sampled_from("tu dois peux d c te tuer faire du mal le a vouloir raison as de la mort".split())
+
+
+@settings(max_examples=50)
+@given(st.lists(BARE, max_size=90), st.integers(1, 9))
+def test_a_text_without_any_sign_is_read_as_far_back_as_a_rule_reaches(words: list[str], size: int) -> None:
+    text = "Ce que tu veux te vient de loin et " * 5 + " ".join(words)
+    watch = AnswerWatch()
+    for start in range(0, len(text), size):
+        stops = assess_answer(text[: start + size]).stops
+        assert watch.stops(text[start : start + size]) is stops
+        if stops:
+            return
+
+
+def test_where_a_text_may_be_cut_nothing_is_folded_into_a_word() -> None:
+    """Every sign of Unicode: one that separates stays one, and none of them disappears."""
+    apart = _APART.findall("".join(chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000))
+    assert len(apart) > 100_000
+    folded = fold("é".join(apart))
+    assert "ee" not in folded
+    assert not re.search(r"[\w '-]", folded.replace("e", ""))
+
+
+def test_a_long_answer_is_read_once() -> None:
+    """Some 600 pieces without a sign, and a quotation that never ends."""
+    began = time.perf_counter()
+    for start in ("", "« "):
+        watch = AnswerWatch()
+        text = start + "Ce que tu nommes ta volonté a des causes et tu les ignores encore " * 40
+        assert not any(watch.stops(text[at : at + 4]) for at in range(0, len(text), 4))
+    assert time.perf_counter() - began < 5  # 0.2 s on a machine that does nothing else
 
 
 @given(st.text(max_size=300))

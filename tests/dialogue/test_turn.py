@@ -104,6 +104,26 @@ def test_redaction_is_the_pupils_turns_and_done_once(text: str) -> None:
     assert redacted(once) == once
 
 
+def test_what_a_pupil_told_is_hidden_wherever_it_is_said_again() -> None:
+    conversation = talk(
+        "Zoé, c'est un joli nom ?",
+        "Il est beau, Zoé.",
+        "je m'appelle zoe, écris-moi : zoe@example.org",
+        "Zoé, qu'est-ce que promettre ? Ton zoe@example.org ne me sert à rien, je suis Kant.",
+        "Zoé ne sait pas",
+        "Kant te le demande, ZOÉ : la zoologie promet-elle ?",
+    )
+    sent = [turn.text for turn in redacted(conversation).turns]
+    assert sent[:2] == [turn.text for turn in conversation.turns[:2]]  # what has travelled travels again as it was
+    assert sent[2:] == [
+        "je m'appelle [nom], écris-moi : [courriel]",
+        "[nom], qu'est-ce que promettre ? Ton [courriel] ne me sert à rien, je suis Kant.",
+        "[nom] ne sait pas",
+        "Kant te le demande, [nom] : la zoologie promet-elle ?",
+    ]
+    assert redacted(redacted(conversation)) == redacted(conversation)
+
+
 def test_an_empty_talk_has_no_move() -> None:
     plan = plan_turn(talk(opening=KANT.opening))
     assert (plan.move, plan.reply, plan.lines) == (None, None, ())
