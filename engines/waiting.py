@@ -86,6 +86,13 @@ class WaitingLine:
         with self._changed:
             return sum(map(len, self._waiting.values()))
 
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until one who asks now would be served, 0 where a place is free; None until an answer was timed."""
+        with self._changed:
+            place = self.n_waiting + 1 - max(self.places - self._served, 0)
+            return 0.0 if place < 1 else self._eta(place)
+
     def submit(self, job: Job, *, bounded: bool = True) -> None:
         """Put a job in line.
 

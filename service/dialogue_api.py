@@ -29,6 +29,7 @@ from service.openai_api import (
     PREPARING_WAIT_S,
     PULSE_S,
     FaultRoute,
+    Visitors,
     comment_of,
     patient,
     visitor,
@@ -61,6 +62,7 @@ from tiers.pulse import pulsed
 
 log = logging.getLogger(__name__)
 
+ANSWER_AND_EVALUATION = "/chat_plus_eval"
 NO_EVALUATION = Evaluation(None, "missing")
 _NAMES: Mapping[type, str] = {
     Card: "card", Citation: "citation", Notice: "notice", Scheme: "scheme", SchemeRead: "scheme_read",
@@ -105,8 +107,9 @@ class ComparisonRequest(_Body):
 class _Api:
     """The routes' handlers."""
 
-    def __init__(self, tier: Tier, personas: Mapping[str, Persona], preparing_wait_s: float) -> None:
+    def __init__(self, tier: Tier, personas: Mapping[str, Persona], preparing_wait_s: float, who: Visitors) -> None:
         self._tier = tier
+        self._who = who
         self._personas = personas
         self._preparing_wait_s = preparing_wait_s
 
@@ -166,7 +169,7 @@ class _Api:
     ) -> AsyncGenerator[Event | None, None]:
         turns = conversation.turns
         log.info("Asked: persona=%s turns=%d chars=%d", conversation.persona.key, len(turns), len(turns[-1].text))
-        asked = self._tier.stream(conversation, visitor(request, user), options)
+        asked = self._tier.stream(conversation, self._who(request, user), options)
         return pulsed(patient(asked, self._preparing_wait_s), PULSE_S)
 
     def _answer(self, said: Said, evaluation: Evaluation) -> dict[str, Any]:
@@ -258,12 +261,16 @@ def _side(said: Said) -> dict[str, Any]:
 
 
 def dialogue_routes(
-    tier: Tier, personas: Mapping[str, Persona] = PERSONAS, *, preparing_wait_s: float = PREPARING_WAIT_S
+    tier: Tier,
+    personas: Mapping[str, Persona] = PERSONAS,
+    *,
+    preparing_wait_s: float = PREPARING_WAIT_S,
+    who: Visitors | None = None,
 ) -> list[APIRoute]:
     """Return the three routes, to be served beside the page. Errors are those of `openai_routes`."""
-    api = _Api(tier, personas, preparing_wait_s)
+    api = _Api(tier, personas, preparing_wait_s, who or visitor)
     paths: dict[str, Callable[..., Any]] = {
-        "/chat_plus_eval": api.chat_plus_eval,
+        ANSWER_AND_EVALUATION: api.chat_plus_eval,
         "/evaluate/incremental": api.evaluate,
         "/bench/context_ab_test": api.compare,
     }

@@ -55,6 +55,8 @@ FAILURES = frozenset(
     "tier_unavailable ledger_unavailable hub_unreachable preparing retrieval internal "
     "premium_waking premium_slow premium_down premium_refused".split()
 )
+# What a pupil can say of an answer: a press, then for a "down" a reason. The page has the same list.
+WORDS = frozenset("up down too_hard off_topic too_long wrong unkind".split())
 SECONDS = (0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 150)  # 15 s is where pupils give up
 TOKENS = (8, 16, 32, 64, 96, 128, 160, 256, 512, 1024)
 MS_PER_S = 1000
@@ -124,6 +126,12 @@ class Metrics:
         self._fixed = Counter(
             "fixed_replies", "Turns that no model was asked for, cards included.", ("tier",), registry=self.registry
         )
+        self._feedback = Counter(
+            "feedback",
+            "What pupils said of an answer, by a press, never a text.",
+            ("persona", "said"),
+            registry=self.registry,
+        )
         self.registry.register(_NowCollector(now))
 
     def _histogram(self, name: str, said: str, buckets: tuple[float, ...]) -> Histogram:
@@ -158,6 +166,10 @@ class Metrics:
     def fixed(self, tier: TierName) -> None:
         """Count a turn that no model was asked for. Neither who it was nor which rule spoke."""
         self._fixed.labels(tier).inc()
+
+    def told(self, persona: str, said: str) -> None:
+        """Count a pupil's word on an answer: "up", "down", or the reason that follows a "down"."""
+        self._feedback.labels(self._label(persona), said if said in WORDS else OTHER).inc()
 
     def failed(self, tier: TierName, persona: str, code: str) -> None:
         """Count an answer that failed; `code` is that of the error."""

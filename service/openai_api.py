@@ -1,7 +1,8 @@
 """OpenAI's chat completions over a tier, so that any OpenAI client can talk with a philosopher.
 
 `POST /v1/chat/completions` (with `persona` as an extra field), `GET /v1/models`, `GET /v1/models/{id}`. Requests wait
-in the same queue as the page's. Knows tiers and personas; knows no engine and no page. No key is asked for.
+in the same queue as the page's. Knows tiers and personas; knows no engine and no page. No key is asked for here
+(`service.keys`).
 """
 
 import hashlib
@@ -48,6 +49,7 @@ DEFAULT_MODEL = "default"  # a name that always fits: clients must name a model,
 _SALT = secrets.token_bytes(16)  # new at each start: a client's key leads back to no address
 
 Events = AsyncGenerator[Event | None, None]  # None is a moment in which nothing happened
+Visitors = Callable[[Request, str | None], User]  # from a request and its body's `user` to who asks
 
 
 class FaultRoute(APIRoute):
@@ -69,8 +71,9 @@ class FaultRoute(APIRoute):
 class _Api:
     """The routes' handlers."""
 
-    def __init__(self, tier: Tier, personas: Mapping[str, Persona], preparing_wait_s: float) -> None:
+    def __init__(self, tier: Tier, personas: Mapping[str, Persona], preparing_wait_s: float, who: Visitors) -> None:
         self._tier = tier
+        self._who = who
         self._personas = personas
         self._preparing_wait_s = preparing_wait_s
         self._created = int(time.time())
@@ -82,7 +85,7 @@ class _Api:
             return unknown_model(known).response()
         conversation = to_conversation(body, self._personas)
         options = to_options(body)
-        user = visitor(request, body.user)
+        user = self._who(request, body.user)
         key, turns = conversation.persona.key, conversation.turns
         log.info("Completion asked: persona=%s turns=%d chars=%d", key, len(turns), sum(len(t.text) for t in turns))
         events = pulsed(patient(self._tier.stream(conversation, user, options), self._preparing_wait_s), PULSE_S)
@@ -176,15 +179,20 @@ async def patient(events: AsyncGenerator[Event, None], wait_s: float) -> AsyncGe
 
 
 def openai_routes(
-    tier: Tier, personas: Mapping[str, Persona] = PERSONAS, *, preparing_wait_s: float = PREPARING_WAIT_S
+    tier: Tier,
+    personas: Mapping[str, Persona] = PERSONAS,
+    *,
+    preparing_wait_s: float = PREPARING_WAIT_S,
+    who: Visitors | None = None,
 ) -> list[APIRoute]:
     """Return the routes under `/v1`, to be served beside the page.
 
     Errors have OpenAI's shape: 400 for what is wrong in a request, 404 for an unknown model or persona, 429 and 504 to
     ask again later, 503 for a model that is failed or still being prepared after `preparing_wait_s` seconds. In a
     stream that has begun, an error is an event called `error`. Places in the queue are comments, `: queued 3`.
+    Who asks is told by address and `user`, unless `who` says otherwise.
     """
-    api = _Api(tier, personas, preparing_wait_s)
+    api = _Api(tier, personas, preparing_wait_s, who or visitor)
     return [
         FaultRoute(
             "/v1/chat/completions", api.complete, methods=["POST"], response_model=None, max_body_size=MAX_BODY_BYTES

@@ -1,4 +1,7 @@
-"""The free tier: llama.cpp in process, no account. Knows engines, dialogue, personas and retrieval; no page."""
+"""The free tier: llama.cpp in process, or a server of one's own; no account.
+
+Knows engines, dialogue, personas and retrieval; no page.
+"""
 
 import asyncio
 import logging
@@ -13,7 +16,7 @@ from dialogue.conversation import Conversation
 from dialogue.evaluation import MAX_TOKENS, EvaluationAsk, Request, request_for
 from dialogue.prompt import STOPS, Hint, Message, build_messages, last_question, prefix_for
 from dialogue.reading import read_evaluation
-from dialogue.turn import Plan
+from dialogue.turn import Plan, redacted
 from engines.base import Engine, SamplingParams, Token, Usage
 from errors import EngineBusy, EngineError, EngineTimeout, RetrievalError, TierBusy, TierUnavailable
 from personas import PERSONAS
@@ -66,6 +69,8 @@ class FreeTier:
         index: Reading notes for small models; None to do without. May be replaced by a better one at any time.
         deadline_s: Seconds an answer may take, waiting in the queue included.
         evaluates: Who evaluates where an evaluation is wanted; None lets the model's size decide.
+        hints: Whether a large model too is given reading notes.
+        usual: Temperature and length where a caller leaves them open; None in it is what the persona says.
     """
 
     def __init__(
@@ -75,8 +80,12 @@ class FreeTier:
         deadline_s: float = 60.0,
         *,
         evaluates: Literal["model", "rules"] | None = None,
+        hints: bool = False,
+        usual: AnswerOptions = ANSWER_AS_USUAL,
     ) -> None:
         self._supply = supply
+        self._hints = hints
+        self._usual = usual
         self._evaluates = evaluates
         self.index = index
         self.meaning: MeaningSupply | None = None
@@ -102,7 +111,8 @@ class FreeTier:
         self, conversation: Conversation, user: User, options: AnswerOptions = ANSWER_AS_USUAL
     ) -> AsyncGenerator[Event, None]:
         """See `Tier.stream`."""
-        async with aclosing(ruled(conversation, lambda plan: self._answer(plan, user, options))) as events:
+        filled = with_usual(options, self._usual)
+        async with aclosing(ruled(conversation, lambda plan: self._answer(plan, user, filled))) as events:
             async for event in events:
                 yield event
 
@@ -116,6 +126,8 @@ class FreeTier:
                 )
             yield Warming(status.step, status.progress)
             await asyncio.sleep(STATUS_EVERY_S)
+        if self._supply.is_away:
+            plan = replace(plan, conversation=redacted(plan.conversation))
         try:
             # In a thread: finding a note by its meaning takes 20 ms, in which other pupils' tokens would wait.
             asked = await asyncio.to_thread(self._asked, engine, plan, options)
@@ -183,8 +195,9 @@ class FreeTier:
         hints: Sequence[Hint | None] = ()
         limits: Limits | None = LIMITS
         budget = engine.info.n_ctx - n_answer
-        if prefix == "short":
+        if prefix == "short" or self._hints:
             hints = [to_hint(note) for note in notes_for(self.index, plan.conversation)]
+        if prefix == "short":
             budget, limits = budget if whole_history else min(budget, SMALL_PROMPT_TOKENS), SMALL_LIMITS
         messages = plan.prompt(
             lambda text: engine.count_tokens([{"role": "user", "content": text}]),
@@ -230,6 +243,15 @@ def _with_message(messages: list[Message], request: Request) -> list[Message]:
     return [*messages, {"role": "user", "content": request.message}]
 
 
+def with_usual(options: AnswerOptions, usual: AnswerOptions) -> AnswerOptions:
+    """Fill in the temperature and the length that a caller leaves open."""
+    return replace(
+        options,
+        temperature=usual.temperature if options.temperature is None else options.temperature,
+        max_tokens=usual.max_tokens if options.max_tokens is None else options.max_tokens,
+    )
+
+
 def params_for(engine: Engine, conversation: Conversation, options: AnswerOptions) -> SamplingParams:
     """Return how an answer is sampled: as the persona says, unless `options` says otherwise."""
     usual = conversation.persona.sampling_for(prefix_for(engine.info.n_params))
@@ -247,7 +269,9 @@ def params_for(engine: Engine, conversation: Conversation, options: AnswerOption
     )
 
 
-def open_free_tier(choice: ModelChoice, *, notes: Path = NOTES, deadline_s: float = 60.0) -> FreeTier:
+def open_free_tier(
+    choice: ModelChoice, *, notes: Path = NOTES, deadline_s: float = 60.0, usual: AnswerOptions = ANSWER_AS_USUAL
+) -> FreeTier:
     """Start the free tier; returns at once, while its model is prepared in the background."""
 
     def prompts(n_params: int) -> list[str]:
@@ -261,7 +285,7 @@ def open_free_tier(choice: ModelChoice, *, notes: Path = NOTES, deadline_s: floa
     except RetrievalError as error:
         log.error("The page answers without reading notes: %s", error)
         supply.add_notice("retrieval")
-    tier = FreeTier(supply, index, deadline_s)
+    tier = FreeTier(supply, index, deadline_s, hints=choice.hints, usual=usual)
     if index is not None:
         tier.meaning = MeaningSupply(
             choice.data_dir, notes, spec=choice.embedder, api_key=choice.embedder_key,

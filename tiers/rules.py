@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from dialogue.conversation import Conversation
-from dialogue.safety import assess_answer
+from dialogue.safety import AnswerWatch
 from dialogue.safety import card as crisis_card
 from dialogue.scheme_score import card as scheme_card
 from dialogue.scheme_score import score
@@ -21,7 +21,6 @@ from tiers.base import Card, Done, Event, Scheme, SchemeRead
 log = logging.getLogger(__name__)
 
 CRISIS = Card("crisis", crisis_card("fr"), crisis_card("en"))
-LOOK_BACK = 600  # characters of an answer that are checked with each new piece; what a rule looks for is shorter
 
 
 async def ruled(
@@ -44,13 +43,13 @@ async def ruled(
         yield Token(plan.reply)
         yield Done("stop", Usage())
         return
-    said, announced = "", None
+    said, announced, watch = "", None, AnswerWatch()
     async with aclosing(answer(plan)) as events:
         async for event in events:
             match event:
                 case Token(text):
                     said += text
-                    if assess_answer(said[-LOOK_BACK - len(text) :]).stops:  # before its last word is shown
+                    if watch.stops(text):  # before its last word is shown
                         log.warning("An answer was stopped: it urged a pupil to harm or to silence")
                         yield CRISIS
                         yield Done("stop", Usage())

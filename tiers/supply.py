@@ -1,4 +1,4 @@
-"""Brings the free tier its model: a file, a download or the embedded default, then a warm engine.
+"""Brings the free tier its model: a file, a download, a server or the embedded default, then a warm engine.
 
 Runs in a thread of its own, so that the page opens first. Knows engines and the command that assembles the embedded
 model; knows no conversation and no page.
@@ -12,8 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from engines.base import Engine
 from engines.open import open_engine
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[1]
 FIRST_RETRY_S, LAST_RETRY_S = 15.0, 300.0  # between two tries when no model could be had, or the last one soon failed
 WATCH_S = 1.0  # between two looks at the engine
+SERVERS = ("openai:", "ollama:")  # specs of `engines.open` that name a server, not a file
+AWAY = "openai:"  # an address: what pupils write goes to another program, perhaps on another machine
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class ModelChoice:
 
     Attributes:
         data_dir: Where downloads and assembled models live.
-        model: A path, `hf:owner/repo/file.gguf`, or None for the embedded default.
+        model: A path, `hf:owner/repo/file.gguf`, `openai:http://host/v1#model`, `ollama:name`, or None for the embedded
+            default.
         base: The embedded default's base as a local file; None to download it.
         threads: Threads of the engine; None for what the machine grants.
         n_ctx: Longest prompt and answer together, in tokens.
@@ -44,6 +48,8 @@ class ModelChoice:
         kernels: "auto", "repacked" or "tiled".
         embedder: How notes are found by meaning, see `retrieval.embedders.open_embedder`; None for the default one.
         embedder_key: For an embedder behind an address.
+        model_key: For a model behind an address.
+        hints: Whether a large model too is given the reading note nearest to each question; a small one always is.
     """
 
     data_dir: Path
@@ -57,6 +63,8 @@ class ModelChoice:
     kernels: str = "auto"
     embedder: str | None = None
     embedder_key: str | None = None
+    model_key: str | None = field(default=None, repr=False)
+    hints: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,13 @@ class Load:
         waiting: Requests in line.
         cells_used: Tokens that all chats hold together.
         cells: How many they may hold.
+        eta_s: Seconds until one who asks now would be served; None where nobody knows.
     """
 
     waiting: int
     cells_used: int
     cells: int
+    eta_s: float | None = None
 
 
 class ModelSupply:
@@ -99,6 +109,7 @@ class ModelSupply:
         self._status = TierStatus("preparing", "loading")
         self._standing: tuple[str, ...] = ()
         self._engine: Engine | None = None
+        self._away = False
         self._closing = threading.Event()
         self._child: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._run, name="model-supply", daemon=True)
@@ -118,10 +129,15 @@ class ModelSupply:
         return engine if engine is not None and engine.failure is None else None
 
     @property
+    def is_away(self) -> bool:
+        """Whether the engine in use is behind an address: then personal data is taken out of what it is told."""
+        return self._away
+
+    @property
     def load(self) -> Load | None:
         """How busy the engine is; None while there is none, or where it does not say."""
         stats = getattr(self.engine, "stats", None)
-        return Load(stats.waiting, stats.cells, self._choice.n_cells) if stats else None
+        return Load(stats.waiting, stats.cells, self._choice.n_cells, stats.eta_s) if stats else None
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -188,16 +204,24 @@ class ModelSupply:
         """Open the chosen model; where it cannot be had, the embedded one, with a notice that says why."""
         if self._choice.model:
             try:
-                self._open(self._chosen_file(self._choice.model))
+                self._open(self._chosen(self._choice.model))
             except (SourceError, EngineError) as error:
                 log.warning("BAF_FREE_MODEL=%s: %s Using the embedded model.", self._choice.model, error)
                 # That of the chosen one: no source of the embedded one may be reachable either.
                 code = "hub_unreachable" if error.code == "source_unreachable" else error.code
+                if self._choice.model.startswith(SERVERS):
+                    code = "server_unreachable"  # whatever is wrong there, a pupil cannot mend it
                 self._say_why(code, "using_embedded")
             else:
                 self._say_why()
                 return
-        self._open(self._embedded_file())
+        self._open(f"gguf:{self._embedded_file()}")
+
+    def _chosen(self, model: str) -> str:
+        """Return what `open_engine` takes; a model on the Hub is fetched."""
+        if model.startswith(SERVERS):
+            return model
+        return f"gguf:{self._chosen_file(model)}"
 
     def _chosen_file(self, model: str) -> Path:
         if not model.startswith("hf:"):
@@ -232,10 +256,12 @@ class ModelSupply:
             raise SourceError(message, code=code)
         raise TierUnavailable(message, code=code)
 
-    def _open(self, path: Path) -> None:
-        self._say("preparing", "loading")
+    def _options(self, spec: str) -> dict[str, Any]:
         choice = self._choice
-        options = {
+        if spec.startswith(SERVERS):
+            key = {"api_key": choice.model_key} if spec.startswith(AWAY) else {}
+            return {"n_ctx": choice.n_ctx, **key}
+        return {
             "threads": choice.threads,
             "n_ctx": choice.n_ctx,
             "n_cells": choice.n_cells,
@@ -244,8 +270,11 @@ class ModelSupply:
             "cache_dir": choice.data_dir / "engine",
             "kernels": choice.kernels,
         }
+
+    def _open(self, spec: str) -> None:
+        self._say("preparing", "loading")
         try:
-            engine = self._opener(f"gguf:{path}", **options)
+            engine = self._opener(spec, **self._options(spec))
         except (ImportError, OSError) as error:  # a host without the library, or with one built for another processor
             raise TierUnavailable(
                 f"llama.cpp cannot be loaded ({error}); see README, « As a Space ».", code="engine_missing"
@@ -257,6 +286,7 @@ class ModelSupply:
         except BaseException:
             engine.close()
             raise
+        self._away = spec.startswith(AWAY)
         self._engine = engine
         self._say("ready", "ready", model=engine.info.model)
         log.info("The free tier answers with %s (%d parameters)", engine.info.model, engine.info.n_params)

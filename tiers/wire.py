@@ -7,6 +7,7 @@ tolerant of what they do not know (fields, events, comments) and bounded in all 
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -190,6 +191,8 @@ _NAMES: dict[str, type] = {
 }
 _OF_TYPE = {kind: name for name, kind in _NAMES.items()}
 _READERS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in _NAMES.items()}
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 def write_event(event: Event | Fault) -> bytes:
@@ -198,6 +201,8 @@ def write_event(event: Event | Fault) -> bytes:
     >>> write_event(Token("Oui\nnon"))
     b'event: token\ndata: {"text":"Oui\\nnon"}\n\n'
     """
+    if isinstance(event, Token):  # fifty a second for each pupil, and `asdict` is the long way to one field
+        return _lines("token", {"text": event.text})
     if isinstance(event, Done):
         return _lines("usage", asdict(event.usage)) + _lines("done", {"reason": event.reason})
     return _lines(_OF_TYPE[type(event)], asdict(event))
@@ -209,7 +214,7 @@ def write_comment(said: str) -> bytes:
 
 
 def _lines(name: str, data: dict[str, Any]) -> bytes:
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    text = _JSON.encode(data)
     return f"event: {name}\ndata: {text}\n\n".encode("utf-8", "replace")
 
 
@@ -254,19 +259,12 @@ class EventReader:
 
     def _lines_of(self, data: bytes) -> Iterator[bytes]:
         """Split at LF, CR or CR LF, which may come in two pieces."""
-        start = 0
-        for end, byte in enumerate(data):
-            if byte not in b"\r\n":
-                self._after_cr = False
-                continue
-            if byte == 0x0A and self._after_cr:  # the second half of an end already taken
-                self._after_cr = False
-                start = end + 1
-                continue
-            self._after_cr = byte == 0x0D
-            self._hold(data[start:end])
+        start = int(self._after_cr and data.startswith(b"\n"))  # the second half of an end already taken
+        self._after_cr = data.endswith(b"\r") if data else self._after_cr
+        for end in _LINE_END.finditer(data, start):
+            self._hold(data[start : end.start()])
             line, self._held = bytes(self._held), bytearray()
-            start = end + 1
+            start = end.end()
             yield line
         self._hold(data[start:])
 

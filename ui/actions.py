@@ -18,11 +18,13 @@ class Asked:
         turns: What the tier is asked; the pupil's turn is last.
         before: What the chat showed before, to be shown again when no answer came.
         text: What goes back into the box in that case; empty when the pupil typed nothing new.
+        excluded: Ids of passages that the answer must not rest on.
     """
 
     turns: tuple[Turn, ...]
     before: tuple[Turn, ...]
     text: str
+    excluded: tuple[str, ...] = ()
 
 
 @dataclass
@@ -65,10 +67,10 @@ def say(turns: Sequence[Turn], text: str) -> Asked:
     return Asked((*turns, Turn("user", clean_message(text))), tuple(turns), text)
 
 
-def ask_again(turns: Sequence[Turn], index: int) -> Asked | None:
+def ask_again(turns: Sequence[Turn], index: int, excluded: tuple[str, ...] = ()) -> Asked | None:
     """The pupil wants another answer instead of the one at `index`; None when that one answers nothing."""
     kept = until_last_question(turns, index)
-    return Asked(kept, tuple(turns), "") if kept else None
+    return Asked(kept, tuple(turns), "", excluded) if kept else None
 
 
 def edit(turns: Sequence[Turn], index: int, previous: str, text: str) -> Asked:

@@ -110,7 +110,7 @@ def _beside(shown: Shown, event: Event | None) -> Shown:
                             event.original)  # fmt: skip
             others = [one for one in shown.sources if one.number != source.number]
             return replace(shown, sources=tuple(sorted([*others, source], key=lambda one: one.number)))
-        case Evaluation(data=data) if data is not None:
+        case Evaluation(data=data, by="model") if data is not None:  # what rules read, the page reads itself
             return replace(shown, evaluation=data)
     return shown
 

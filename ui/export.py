@@ -11,6 +11,7 @@ from pathlib import Path
 from dialogue.conversation import Turn
 from dialogue.debate import Speech
 from personas import PERSONAS, SCHEMES, Persona, Scheme
+from ui.fragments import names_of
 from ui.panels import question_in
 from ui.recap import advice_words, progress_words, recap_of
 from ui.session import Session, Source, Trail, is_over, schemes_of
@@ -59,7 +60,7 @@ def sources_used(trail: Trail) -> tuple[Source, ...]:
 
 
 def _name(persona: Persona, session: Session) -> str:
-    return f"{persona.name}, {PERSONAS[session.other].name}" if session.kind == "debate" else persona.name
+    return f"{persona.name}, {session.opponent.name}" if session.opponent else persona.name
 
 
 def markdown(persona: Persona, session: Session, turns: Sequence[Turn], trail: Trail, language: Language) -> str:
@@ -83,7 +84,7 @@ def markdown(persona: Persona, session: Session, turns: Sequence[Turn], trail: T
         lines += [f"{number}. {one.reference}{f' <{one.link}>' if one.link else ''}\n\n   > {_flat(one.text)}"
                   for number, one in enumerate(sources, 1)]  # fmt: skip
         lines.append("")
-    lines += ["---", "", text(language, "export_caveat", name=persona.short_name)]
+    lines += ["---", "", text(language, "export_caveat", name=names_of(language, persona, session.opponent))]
     return "\n".join(lines) + "\n"
 
 
@@ -132,8 +133,9 @@ def fiche(persona: Persona, session: Session, turns: Sequence[Turn], trail: Trai
     schemes = [f"{escape(one.name)} <em>{escape(one.form)}</em>" for one in schemes_used(trail)]
     parts.append(_listed(text(language, "fiche_schemes"), schemes))
     parts.append(_listed(text(language, "sources_title"), [escape(one.reference) for one in sources_used(trail)]))
+    imitated = names_of(language, persona, session.opponent)
     parts.append(f'<h2>{text(language, "fiche_mine")}</h2><div class="lines"></div>')
-    parts.append(f"<footer>{escape(text(language, 'export_caveat', name=persona.short_name))}</footer>")
+    parts.append(f"<footer>{escape(text(language, 'export_caveat', name=imitated))}</footer>")
     return (
         f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>{escape(question)}</title>'
         f"<style>{FICHE_STYLE.read_text(encoding='utf-8')}</style></head><body>{''.join(parts)}</body></html>"

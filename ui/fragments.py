@@ -85,9 +85,17 @@ def information(language: Language, persona: Persona) -> str:
     )
 
 
-def heading(language: Language, persona: Persona) -> str:
-    """Whom the pupil talks with."""
-    return f'<h2><span class="with">{text(language, "talking_with")}</span> {escape(persona.short_name)}</h2>'
+def names_of(language: Language, persona: Persona, other: Persona | None) -> str:
+    """One philosopher's name, or both of a debate."""
+    if other is None:
+        return persona.short_name
+    return text(language, "both", first=persona.short_name, second=other.short_name)
+
+
+def heading(language: Language, persona: Persona, other: Persona | None = None) -> str:
+    """Whom the pupil talks with; in a debate, who talk with each other."""
+    before = text(language, "debating" if other else "talking_with")
+    return f'<h2><span class="with">{before}</span> {escape(names_of(language, persona, other))}</h2>'
 
 
 def starters(language: Language, persona: Persona, *, shown: bool) -> str:
@@ -151,14 +159,13 @@ def notice(sentence: str, kind: Kind = "notice", progress: float | None = None) 
     return f'<div class="notice {kind}"><span>{escape(sentence)}</span>{bar}</div>'
 
 
-def status(language: Language, now: TierStatus, *, was_preparing: bool = False, waiting: int = 0) -> str:
+def status(language: Language, now: TierStatus, *, was_preparing: bool = False) -> str:
     """What the tier is doing, and its lasting notices.
 
     Args:
         language: Of the page.
         now: The tier's own words.
         was_preparing: The page showed a preparation until now: say that it is over.
-        waiting: How many requests wait for a place: said before somebody adds one.
     """
     # Who answers is said once somebody does.
     said = [code for code in now.notices if code != "using_embedded" or now.state == "ready"]
@@ -167,6 +174,19 @@ def status(language: Language, now: TierStatus, *, was_preparing: bool = False, 
         return lasting + notice(text_of_code(language, now.step, otherwise="starting"), "wait", now.progress)
     if now.state == "failed":
         return lasting + notice(f"{text_of_code(language, now.step)} {text(language, 'nobody_answers')}", "error")
-    if waiting:
-        return lasting + notice(text(language, "ahead", count=waiting))
     return lasting + (notice(text(language, "ready"), "ready") if was_preparing else "")
+
+
+def queue(language: Language, waiting: int, eta_s: float | None = None) -> str:
+    """The line beside the box that says what sending now would mean; nothing while nobody waits.
+
+    Args:
+        language: Of the page.
+        waiting: How many requests wait for a place.
+        eta_s: Seconds until one more would be served; None or 0 where nobody knows.
+    """
+    if waiting < 1:
+        return ""
+    key = "ahead_eta" if eta_s else "ahead"
+    said = text(language, key, place=waiting + 1, seconds=max(1, round(eta_s or 0)))
+    return f'<p class="queue" role="status">{escape(said)}</p>'

@@ -19,7 +19,20 @@ from personas.questions import draw
 from ui import export, fragments, panels
 from ui.actions import Asked, Desk, ask_again, edit, say, take_back
 from ui.margin import margin, replies_of
-from ui.session import KINDS, REASONS, Kind, Session, is_over, last_place, read_kept, until, with_margin, write_trail
+from ui.session import (
+    KINDS,
+    REASONS,
+    Kind,
+    Margin,
+    Session,
+    is_over,
+    last_place,
+    read_ids,
+    read_kept,
+    until,
+    with_margin,
+    write_trail,
+)
 from ui.tab import Tab, Updates, Widgets, beside, box_for, fresh, given_back, opening_turns, shown_as, to_tab
 from ui.texts import language_of, text, text_of_code
 from ui.turns import starters_of, text_of, to_messages, with_opening_in
@@ -163,6 +176,8 @@ class Handlers:
                 return self._reply(tab, int(value.removeprefix("reply:")))
             if value.startswith("panel:"):
                 return self._panel(value.removeprefix("panel:"), tab)
+            if value.startswith("without:"):
+                return self._without(tab, value.removeprefix("without:"))
             return self._feedback(tab, value)
         except ChatError as error:
             return self._refuse(error, here[2])
@@ -181,6 +196,20 @@ class Handlers:
         if not reply.endswith("…"):
             return self._ask(tab, say(tab.turns, reply))
         return {self.w.box: box_for(tab, busy=False, value=reply.removesuffix("…").rstrip() + " ")}
+
+    def _without(self, tab: Tab, unticked: str) -> Updates:
+        """The same question again, without the passages that were unticked, now or before an earlier try of it.
+
+        « Une autre réponse », among the small buttons of the chat, takes them all back.
+        """
+        place = last_place(tab.turns, tab.session)
+        here = tab.trail.get(place, Margin()) if place is not None else Margin()
+        known = {source.id for source in here.sources}
+        new = tuple(one for one in read_ids(unticked) if one in known)
+        if not new:
+            return {self.w.notice: fragments.notice(text(tab.language, "sources_untick"))}
+        again = ask_again(tab.turns, place or 0, read_ids([*new, *here.excluded]))
+        return {self.w.notice: ""} if again is None else self._ask(tab, again)
 
     def _feedback(self, tab: Tab, value: str) -> Updates:
         said = value.removeprefix("down:")

@@ -41,13 +41,14 @@ def margin(
     """
     if busy:
         here = trail.get(len(turns), Margin())
-        row = _scheme(language, here) + _sources(language, here.sources)
+        row = _scheme(language, here) + _sources(language, here, choose=False)
         return f'<div class="margin-row">{row}</div>' if row else ""
     place = last_place(turns, session)
     if place is None:
         return ""
     here = trail.get(place, Margin())
-    row = _scheme(language, here) + _earlier(language, trail) + _sources(language, here.sources)
+    row = _scheme(language, here) + _earlier(language, trail)
+    row += _sources(language, here, choose=session.kind != "debate")
     row += _feedback(language, here) + _undo(language, session)
     said = remark_words(language, here.remark) if here.remark else ""
     if is_over(session, trail):
@@ -89,26 +90,42 @@ def _earlier(language: Language, trail: Trail) -> str:
     )
 
 
-def _sources(language: Language, sources: Sequence[Source]) -> str:
-    if not sources:
+def _sources(language: Language, here: Margin, *, choose: bool) -> str:
+    """The passages of an answer; `choose` lets the pupil untick some and ask for an answer without them."""
+    if not here.sources:
         return ""
-    each = "".join(_source(language, one) for one in sources)
+    each = "".join(_source(language, one, choose=choose) for one in here.sources)
+    left_out = (
+        f'<p class="left-out">{text(language, "sources_left", count=len(here.excluded))}</p>' if here.excluded else ""
+    )
+    again = (
+        '<button type="button" class="quiet" data-act="without" data-gather=".sources input:not(:checked)">'
+        f"{text(language, 'sources_without')}</button>"
+        if choose
+        else ""
+    )
     return (
-        f'<details class="sheet" name="sheet"><summary>{text(language, "sources", count=len(sources))}</summary>'
-        f'<div class="sheet-body"><h3>{text(language, "sources_title")}</h3><ol class="sources">{each}</ol></div>'
-        "</details>"
+        f'<details class="sheet" name="sheet"><summary>{text(language, "sources", count=len(here.sources))}</summary>'
+        f'<div class="sheet-body"><h3>{text(language, "sources_title")}</h3><ol class="sources">{each}</ol>'
+        f"{left_out}{again}</div></details>"
     )
 
 
-def _source(language: Language, source: Source) -> str:
+def _source(language: Language, source: Source, *, choose: bool) -> str:
     kind = "" if source.original else f'<span class="own-note">{text(language, "source_note")}</span>'
     link = (
         f'<a href="{escape(source.link)}" target="_blank" rel="noopener noreferrer">{text(language, "source_link")}</a>'
         if source.link
         else ""
     )
+    use = (
+        f'<input type="checkbox" checked value="{escape(source.id)}" '
+        f'aria-label="{escape(text(language, "source_use", number=source.number))}">'
+        if choose and source.id
+        else ""
+    )
     return (
-        f'<li value="{source.number}"><details><summary>{escape(source.reference)}{kind}</summary>'
+        f'<li value="{source.number}">{use}<details><summary>{escape(source.reference)}{kind}</summary>'
         f'<blockquote lang="fr">{escape(source.text)}</blockquote>{link}</details></li>'
     )
 

@@ -36,10 +36,12 @@
     element.addEventListener("click", (event) => {
       const button = event.target.closest(`[data-${attribute}]`);
       if (!button || !element.contains(button) || button.getAttribute("aria-pressed") === "true") return;
-      const value = button.dataset[attribute];
+      const value = button.dataset[attribute], gather = button.dataset.gather;
       if (value === "undo") bafUndoing();
       element.dataset.focus = `[data-${attribute}="${value}"]`;
-      trigger("select", { value, index: 0 });
+      // What is ticked in a block is known to the browser alone, until a button that gathers it is pressed.
+      const gathered = gather && JSON.stringify([...element.querySelectorAll(gather)].map((one) => one.value));
+      trigger("select", { value: gathered ? `${value}:${gathered}` : value, index: 0 });
     });
     new MutationObserver(() => {
       if (element.dataset.focus && document.activeElement === document.body) {

@@ -30,6 +30,7 @@ HOUR = 3600  # seconds
 FIRST: Language = "fr"
 TICK_S = 1.0  # how often a page that waits for the model asks how far it is
 SLOW_TICK_S = 10.0  # the same when it has failed: the tier tries again, minutes later
+QUEUE_TICK_S = 3.0  # the same while others wait: the line beside the box goes when they have gone
 
 Loads = Callable[[], Load | None]
 # No event has a public API: programs have routes of their own. Queued, all of them: only a queued event tells the page
@@ -66,8 +67,10 @@ def build_page(
         respond = responding(Responder(widgets, tier), address, login=login)
         answer, opened = _wire(page, widgets, Handlers(widgets, on_feedback), respond)
         watch = _watcher(tier, load)
-        gr.on([page.load, widgets.timer.tick, widgets.box.focus], watch, [widgets.status, widgets.language],
-              [widgets.status, widgets.timer], **QUICK)  # fmt: skip
+        looks = [widgets.status, widgets.queue, widgets.language, widgets.desk]
+        told = [widgets.status, widgets.queue, widgets.timer]
+        gr.on([page.load, widgets.timer.tick, widgets.box.focus], watch, looks, told, **QUICK)
+        answer.then(watch, looks, told, **QUICK)
         if standing:
             show = showing(standing, login=login)
             for event in (answer, opened):
@@ -116,6 +119,7 @@ def _talk() -> dict[str, Any]:
     with gr.Column(elem_id="scroll"):
         parts |= _conversation()
     parts["starters"] = _block("starters", fragments.starters(FIRST, persona, shown=True), "starter")
+    parts["queue"] = _block("queue", "")
     parts["box"] = gr.Textbox(
         elem_id="box",
         label=text(FIRST, "box_label"),
@@ -214,15 +218,19 @@ def _keep(page: gr.Blocks, w: Widgets, handlers: Handlers, fresh: list[Any]) -> 
 
 
 def _watcher(tier: Tier, load: Loads) -> Any:
-    def watch(current: str | None, language: str) -> tuple[Any, Any]:
-        """What the tier is doing; the timer stops once it is ready, and slows down while nothing can be done.
+    def watch(current: str | None, line: str | None, language: str, desk: Desk) -> tuple[Any, Any, Any]:
+        """What the tier is doing, and how many wait; the timer stops once neither will change.
 
-        Asked again when the pupil begins to write: how many wait is told before the message is sent.
+        Asked again when the pupil begins to write, so that the place is told before the message is sent, and when an
+        answer is over. While one's own answer is under way the notice above the chat says the place.
         """
-        now, before = tier.status, 'class="notice wait"' in (current or "")
-        busy = load()
-        html = fragments.status(language_of(language), now, was_preparing=before, waiting=busy.waiting if busy else 0)
-        timer = gr.Timer(SLOW_TICK_S if now.state == "failed" else TICK_S, active=now.state != "ready")
-        return gr.skip() if html == (current or "") else html, timer
+        now, before, tongue = tier.status, 'class="notice wait"' in (current or ""), language_of(language)
+        busy = load() if desk.under_way is None else None
+        html = fragments.status(tongue, now, was_preparing=before)
+        queue = fragments.queue(tongue, busy.waiting, busy.eta_s) if busy else ""
+        every_s = SLOW_TICK_S if now.state == "failed" else QUEUE_TICK_S if queue else TICK_S
+        timer = gr.Timer(every_s, active=now.state != "ready" or bool(queue))
+        shown = [gr.skip() if new == (old or "") else new for new, old in ((html, current), (queue, line))]
+        return *shown, timer
 
     return watch

@@ -10,10 +10,11 @@ from typing import Any
 
 from dialogue.conversation import Conversation, Turn
 from dialogue.debate import conversation_for, to_speak
-from dialogue.maieuthon import from_evaluation, remark
+from dialogue.evaluation import QUOTE_CHARS, Digest, EvaluationAsk, digest_of
+from dialogue.maieuthon import SKILLS, Remark, from_evaluation, remark
 from errors import ChatError
 from personas import Persona, get_persona
-from tiers.base import Tier, User
+from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Tier, User
 from ui import fragments
 from ui.actions import Asked, Desk
 from ui.answer import Shown, answering, failed
@@ -41,6 +42,25 @@ def heard_by(speaker: Persona, tab: Tab, turns: Sequence[Turn]) -> Conversation:
         return asked(speaker, turns)
     other = get_persona(tab.session.other) if speaker == tab.persona else tab.persona
     return conversation_for(speaker, other, tab.session.question, [speech_of(turn) for turn in turns])
+
+
+def options_for(tab: Tab, turns: Sequence[Turn]) -> AnswerOptions:
+    """What is asked of a tier beside the answer: in a Maïeuthon its words on the pupil's reasoning.
+
+    A tier whose model is too small, or whose model says what cannot be accepted, gives none: then what was read stands.
+    """
+    if tab.session.kind != "maieuthon":
+        return ANSWER_AS_USUAL
+    return AnswerOptions(evaluation=EvaluationAsk("after", _said_before(remarks_of(until(tab.trail, len(turns))))))
+
+
+def _said_before(remarks: Sequence[Remark]) -> Digest | None:
+    """What the last remark said, for the next one to compare with; None where it tells who the pupil is."""
+    if not remarks:
+        return None
+    last = remarks[-1]
+    levels: dict[str, object] = {skill: last.level(skill) for skill in SKILLS}
+    return digest_of({"these": last.these[:QUOTE_CHARS], **levels, "erreur": "aucune"})
 
 
 class Responder:
@@ -91,7 +111,8 @@ class Responder:
             yield moment, self._rendered(moment, Shown(), question, turns, tab, speaker, last=last)
             return
         before = Shown()
-        async with aclosing(answering(self.tier, conversation, user, tab.language)) as moments:
+        options = replace(options_for(tab, turns), excluded=question.excluded)
+        async with aclosing(answering(self.tier, conversation, user, tab.language, options)) as moments:
             async for moment in moments:
                 yield moment, self._rendered(moment, before, question, turns, tab, speaker, last=last)
                 before = moment
@@ -115,13 +136,16 @@ class Responder:
         if done and not shown.answer:
             return updates | given_back(w, question, tab)
         if done or _margin_of(shown) != _margin_of(before):
-            updates |= self._beside(shown, turns, now, tab, done=done)
+            updates |= self._beside(shown, question, turns, now, tab, done=done)
         if done:
             updates[w.box] = box_for(tab, busy=False)
         return updates
 
-    def _beside(self, shown: Shown, turns: Sequence[Turn], now: Sequence[Turn], tab: Tab, *, done: bool) -> Updates:
-        trail = with_margin(tab.trail, len(turns), **_margin_of(shown), remark=None, feedback="")
+    def _beside(
+        self, shown: Shown, question: Asked, turns: Sequence[Turn], now: Sequence[Turn], tab: Tab, *, done: bool
+    ) -> Updates:
+        here = _margin_of(shown) | {"remark": None, "feedback": "", "excluded": question.excluded}
+        trail = with_margin(tab.trail, len(turns), **here)
         if not done:
             return beside(self.w, tab, turns, trail, busy=True)
         if tab.session.kind == "maieuthon" and shown.kind != "error":

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 from dialogue.conversation import Turn
 from dialogue.maieuthon import LEVELS, N_EXCHANGES, SKILLS, Advice, Delta, Remark
 from errors import MessageError
-from personas import PERSONAS, SCHEMES
+from personas import PERSONAS, SCHEMES, Persona
 
 Kind = Literal["talk", "maieuthon", "debate"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -21,6 +21,7 @@ DELTAS: tuple[Delta, ...] = get_args(Delta)
 ADVICE: tuple[Advice, ...] = get_args(Advice)
 T = TypeVar("T")
 MOST_TURNS, MOST_CHARS, MOST_SOURCES = 400, 20_000, 12  # of what a browser may hand back
+MOST_EXCLUDED, MOST_ID_CHARS = 24, 128  # of passages that are left out
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Session:
     def to_json(self) -> str:
         """The text that the browser carries."""
         return json.dumps(asdict(self), ensure_ascii=False)
+
+    @property
+    def opponent(self) -> Persona | None:
+        """The second philosopher of a debate; None in any other talk."""
+        return PERSONAS[self.other] if self.kind == "debate" else None
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Margin:
         sources: The passages it rests on.
         remark: What was read in the pupil's message, in a Maïeuthon.
         feedback: What the pupil said of it: "", "up", "down", or a reason of `REASONS`.
+        excluded: Ids of the passages that the pupil unticked before it was written.
     """
 
     scheme: str = ""
@@ -78,6 +85,7 @@ class Margin:
     sources: tuple[Source, ...] = ()
     remark: Remark | None = None
     feedback: str = ""
+    excluded: tuple[str, ...] = ()
 
 
 REASONS = ("too_hard", "off_topic", "too_long", "wrong", "unkind")
@@ -127,7 +135,19 @@ def _margin(entry: Mapping[str, Any]) -> Margin:
         sources=tuple(one for one in sources if one),
         remark=_remark(entry.get("remark")),
         feedback=feedback if feedback in ("up", "down", *REASONS) else "",
+        excluded=read_ids(entry.get("excluded")),
     )
+
+
+def read_ids(value: Any) -> tuple[str, ...]:
+    """Ids of passages as a browser hands them back, as a list or as its JSON, each once; what is none is left out."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return ()
+    ids = [one for one in _list(value) if isinstance(one, str) and 0 < len(one) <= MOST_ID_CHARS]
+    return tuple(dict.fromkeys(ids))[:MOST_EXCLUDED]
 
 
 def _source(entry: Any) -> Source | None:

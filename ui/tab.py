@@ -41,6 +41,7 @@ class Widgets:
     new: gr.Button
     panel: gr.HTML
     status: gr.HTML
+    queue: gr.HTML
     notice: gr.HTML
     card: gr.HTML
     chat: gr.Chatbot
@@ -157,7 +158,7 @@ def shown_as(w: Widgets, tab: Tab, turns: Sequence[Turn], trail: Trail, **box: A
         w.cards: fragments.cards(tab.language, tab.persona.key),
         w.modes: panels.modes(tab.language, tab.session),
         w.information: fragments.information(tab.language, tab.persona),
-        w.heading: fragments.heading(tab.language, tab.persona),
+        w.heading: fragments.heading(tab.language, tab.persona, tab.session.opponent),
         **beside(w, tab, turns, trail),
     }
 

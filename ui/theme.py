@@ -79,6 +79,10 @@ SHELF_TEXTS = ("kept", "kept_note", "kept_none", "kept_rename", "kept_title", "k
                "kept_close", "export_fiche", "mode_maieuthon", "mode_debate")  # fmt: skip
 
 
+# Markdown may hold an image, and a model may be made to write one: its address would carry words to another machine.
+POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'"
+
+
 def head() -> str:
     """Return what goes into the page's head.
 
@@ -92,7 +96,10 @@ def head() -> str:
     shelf = {tongue: {key: texts[key] for key in SHELF_TEXTS} for tongue, texts in TEXTS.items()}
     keeping = (HERE / "kept.js").read_text(encoding="utf-8")
     script += keeping.replace("/*TEXTS*/ {}", json.dumps(shelf, ensure_ascii=False))
-    return f'<meta name="color-scheme" content="light dark">\n<script>\n{script}\n</script>'
+    return (
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        f'<meta name="color-scheme" content="light dark">\n<script>\n{script}\n</script>'
+    )
 
 
 def launch_options() -> dict[str, Any]:

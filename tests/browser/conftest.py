@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from service.health import routes
 from settings import load_settings
 from tests.browser.pupil import ANSWER, ROOT, RunningApp, Stage, bot, until_ready, words
+from tiers.supply import Load
 from tiers.testing import READY, ScriptedTier
 from ui.page import build_page
 from ui.theme import launch_options
@@ -29,6 +30,7 @@ CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 PATIENCE_MS = 60_000  # a loaded machine with two cores; every wait ends as soon as its condition holds
+LOADS: list[Load | None] = [None]  # what the page over a scripted tier is told of the line; see `Stage`
 
 
 def free_port() -> int:
@@ -53,7 +55,7 @@ def chromium() -> Iterator[Browser]:
 def served() -> Iterator[tuple[ScriptedTier, str]]:
     """The page over a scripted tier, in this process: the tier and the page's address."""
     tier, port = ScriptedTier(), free_port()
-    page = build_page(tier)
+    page = build_page(tier, load=lambda: LOADS[0])
     page.launch(
         server_name="127.0.0.1",
         server_port=port,
@@ -74,6 +76,7 @@ def stage(served: tuple[ScriptedTier, str], chromium: Browser) -> Iterator[Stage
     tier.script, tier.pause_s, tier.status = words(ANSWER), 0.01, READY
     tier.received.clear()
     tier.closed_early = 0
+    LOADS[0] = None
     contexts, faults = [], []
 
     def new_page(*, width: int = 1440, height: int = 900, scheme: str = "light", locale: str = "en-US") -> Page:
@@ -92,7 +95,7 @@ def stage(served: tuple[ScriptedTier, str], chromium: Browser) -> Iterator[Stage
         expect(page.locator("#status")).to_have_attribute("role", "status")
         return page
 
-    yield Stage(tier, url, new_page)
+    yield Stage(tier, url, new_page, LOADS)
     for context in contexts:
         context.close()
     assert faults == []
@@ -193,7 +196,7 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of what `app.py` needs, to be damaged by a test."""
     copy = tmp_path / "copy"
     copy.mkdir()
-    for name in ("app.py", "errors.py", "settings.py"):
+    for name in ("app.py", "errors.py", "roles.py", "settings.py"):
         shutil.copy(ROOT / name, copy / name)
     for room in ("ui", "service", "tiers", "dialogue", "personas", "engines", "retrieval"):
         shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))

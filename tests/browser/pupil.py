@@ -11,6 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 from engines.base import Token
 from tests.serving import wait_until
 from tiers.base import Event
+from tiers.supply import Load
 from tiers.testing import ScriptedTier
 
 ROOT = Path(__file__).parents[2]
@@ -31,11 +32,13 @@ class Stage:
         tier: Its `script`, `pause_s` and `status` may be changed at any time.
         url: Of the page.
         new_page: Opens a page of its own browser context (a pupil of its own), ready to use.
+        loads: Its one entry is what the page is told of the line; may be changed at any time.
     """
 
     tier: ScriptedTier
     url: str
     new_page: Callable[..., Page]
+    loads: list[Load | None]
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable
 
 import pytest
+from fastapi import FastAPI
 from playwright.sync_api import Page, expect
 
 from dialogue.conversation import MAX_MESSAGE_CHARS
 from errors import EngineBusy, EngineTimeout, TierUnavailable
 from personas import PERSONAS
 from tests.browser.pupil import ANSWER, Stage, ask, bot, box, choose, pupil, say, settled, words
+from tests.serving import serving
 from tiers.base import Notice, Queued, TierStatus, Token, Warming
 from ui.texts import ENGLISH, FRENCH
 
@@ -270,6 +272,38 @@ def test_control_characters_and_markup_are_harmless(stage: Stage) -> None:
     assert sent.startswith("Suis-je libre ? <img")
     assert page.title() == "Bergson and Friends"
     assert page.locator("#chat script").count() == 0
+
+
+def test_what_a_model_writes_runs_nothing_and_asks_no_other_machine(stage: Stage) -> None:
+    """T15: HTML, scripts, addresses that are code, and images of elsewhere, as Markdown or as HTML."""
+    elsewhere, asked = FastAPI(), []
+    elsewhere.get("/{path:path}")(lambda path: asked.append(path))
+    page = stage.new_page()
+    with serving(elsewhere) as away:
+        payloads = (
+            f"![a]({away}/markdown.png)",
+            f"<img src='{away}/html.png'>",
+            "<img src=x onerror=\"document.title='pris'\">",
+            "<script>document.title='pris'</script>",
+            f"<iframe src='{away}/frame'></iframe>",
+            f"<object data='{away}/object'></object>",
+            f"<video src='{away}/video' autoplay></video>",
+            "[clique](javascript:document.title='pris')",
+            "<a href=\"javascript:document.title='pris'\">ici</a>",
+            f"<style>body{{background:url({away}/css.png)}}</style>",
+            "<svg onload=\"document.title='pris'\"></svg>",
+            "La fin.",
+        )
+        stage.tier.script = words("\n\n".join(payloads))
+        ask(page, "Que dis-tu ?")
+        settled(page)
+        expect(bot(page).last).to_contain_text("La fin.")
+        for link in bot(page).last.locator("a").all():
+            link.click(timeout=2_000)
+        page.wait_for_timeout(300)
+    assert asked == []
+    assert page.title() == "Bergson and Friends"
+    assert page.locator("#chat script, #chat iframe, #chat object").count() == 0
 
 
 ERRORS = {

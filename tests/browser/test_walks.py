@@ -20,6 +20,7 @@ from tests.browser.conftest import PATIENCE_MS, free_port
 from tests.browser.pupil import ANSWER, ROOT, Stage, ask, bot, box, choose, pupil, say, settled, words
 from tests.serving import wait_until
 from tiers.base import Card, Citation, Queued, Scheme, SchemeRead, Token
+from tiers.supply import Load
 from ui.texts import ENGLISH, FRENCH
 
 # The server shares this process: a deprecation inside Gradio, raised as an error, would break the page that we test.
@@ -284,6 +285,9 @@ def test_a_whole_maieuthon_on_a_phone(stage: Stage) -> None:
         expect(page.locator(".remark")).to_be_visible()
         if number < len(SAID):
             expect(page.locator(".steps")).to_contain_text(f"Échange {number + 1} sur 5")
+    assert all(
+        asked.evaluation for asked in stage.tier.options[-len(SAID) :]
+    )  # a model that can is asked for its words
     recap = page.locator(".recap")
     expect(recap).to_contain_text(FRENCH["title_voyage"])
     expect(recap).to_contain_text(SAID[0])
@@ -309,6 +313,7 @@ def test_a_debate_is_arbitrated(stage: Stage) -> None:
     expect(bot(page)).to_have_count(0)
     page.locator('[data-panel="other:bergson"]').click()
     expect(page.locator(".faces")).to_contain_text("Bergson")
+    expect(page.locator("#heading h2")).to_have_text("Débat entre Spinoza et Bergson")
     question = page.locator(".panel .question").inner_text().split("\n")[-1]
     assert question in [one.text for one in QUESTIONS]
     page.locator('[data-panel="begin"]').click()
@@ -332,6 +337,19 @@ def test_a_debate_is_arbitrated(stage: Stage) -> None:
     page.reload()
     expect(bot(page)).to_have_count(4)
     expect(page.locator('[data-mode="debate"]')).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_place_is_told_beside_the_box_before_sending(stage: Stage) -> None:
+    page = stage.new_page()
+    line = page.locator("#queue .queue")
+    expect(line).to_have_count(0)
+    stage.loads[0] = Load(3, 0, 4096, 41.7)
+    box(page).focus()
+    expect(line).to_have_text(FRENCH["ahead_eta"].format(place=4, seconds=42))
+    stage.loads[0] = Load(0, 0, 4096, 0.0)
+    expect(line).to_have_count(0)  # it goes by itself when the others have gone
+    ask(page, "Et moi ?")
+    settled(page)
 
 
 def test_a_debate_can_be_stopped_between_two_speeches(stage: Stage) -> None:

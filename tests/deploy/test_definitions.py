@@ -97,7 +97,7 @@ def test_files_of_each_container(deployment: Deployment) -> None:
     gateway, engine = set(deployment.files("gateway")), set(deployment.files("Engine"))
     for path in ("app.py", "errors.py", "settings.py", "requirements.txt", "modal_deploy/premium.toml",
                  "service/gateway.py", "personas/spinoza.toml", "data/notes/kant.jsonl", "data/notes/vectors.json",
-                 "data/safety/crisis_numbers.toml", "dialogue/stance_weights.json"):  # fmt: skip
+                 "data/safety/crisis_numbers.toml", "dialogue/stance_weights.json.xz"):  # fmt: skip
         assert f"/root/{path}" in gateway, path
     assert "/root/modal_deploy/vllm_server.py" in engine
     assert {path.split("/")[2] for path in engine} == {
@@ -107,7 +107,7 @@ def test_files_of_each_container(deployment: Deployment) -> None:
 
 def test_nothing_else_leaves_the_project(deployment: Deployment) -> None:
     kinds = {path.rsplit(".", 1)[-1] for path in deployment.uploaded_paths()}
-    assert kinds <= {"py", "toml", "txt", "jsonl", "npy", "json"}
+    assert kinds <= {"py", "toml", "txt", "jsonl", "npy", "json", "xz"}
     assert not [path for path in deployment.uploaded_paths() if "/." in path or "eval" in path.split("/")]
 
 

@@ -46,6 +46,26 @@ async def test_clients_take_turns() -> None:
     assert order == [greedy[0], others[0], others[1], greedy[1], greedy[2]]
 
 
+async def test_the_wait_is_known_before_asking() -> None:
+    line = WaitingLine(10, places=2)
+
+    def wait() -> float | None:
+        return line.eta_s
+
+    assert wait() == 0
+    for _ in range(2):
+        line.submit(job())
+        assert line.take(lambda _: True)
+    assert wait() is None  # no answer has been timed
+    line.done(8.0)
+    assert wait() == 0
+    line.submit(job())
+    assert line.take(lambda _: True)
+    assert wait() == pytest.approx(4.0)
+    line.submit(job())
+    assert line.eta_s == pytest.approx(8.0)
+
+
 async def test_places_follow_the_turns() -> None:
     line = WaitingLine(10, places=1)
     first = job("x")

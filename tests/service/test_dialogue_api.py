@@ -50,6 +50,7 @@ class ReadySupply:
     """Keeps the part of `ModelSupply` that a tier sees, with an engine that is there already."""
 
     status = TierStatus("ready", "ready", model="here")
+    is_away = False
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine

@@ -15,10 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from dialogue.conversation import Conversation, Turn
 from errors import EngineError, TierBusy, TierUnavailable
 from personas import PERSONAS
-from service.metrics import FAILURES, MeasuredTier, Metrics, Now, TierName, metrics_routes
+from service.metrics import FAILURES, WORDS, MeasuredTier, Metrics, Now, TierName, metrics_routes
 from tiers.base import Done, Event, Token, Usage, User
 from tiers.budget import Cost, Limits, Spent
 from tiers.testing import ScriptedTier
+from ui.session import REASONS
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "docs" / "operations" / "alerts.yml"
@@ -177,6 +178,20 @@ def test_many_pupils_and_words_make_no_more_series() -> None:
 
 
 # --- the route -------------------------------------------------------------------------------------------------------
+
+
+def test_a_word_on_an_answer_is_one_of_a_list() -> None:
+    metrics = Metrics()
+    assert set(REASONS) | {"up", "down"} == WORDS
+    for persona, said in (("kant", "up"), ("kant", "up"), ("kant", "down"), ("kant", "too_hard"), (CANARY, CANARY)):
+        metrics.told(persona, said)
+    found = {name: value for name, value in samples(metrics).items() if name.startswith("feedback")}
+    assert found == {
+        "feedback_total{persona=kant,said=up}": 2,
+        "feedback_total{persona=kant,said=down}": 1,
+        "feedback_total{persona=kant,said=too_hard}": 1,
+        "feedback_total{persona=other,said=other}": 1,
+    }
 
 
 def test_the_route_speaks_prometheus() -> None:

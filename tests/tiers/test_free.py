@@ -27,6 +27,7 @@ class ReadySupply:
     """Keeps the part of `ModelSupply` that a tier sees, with an engine that is there already."""
 
     status = TierStatus("ready", "ready")
+    is_away = False
 
     def __init__(self, engine: ScriptedEngine) -> None:
         self.engine = engine

@@ -27,6 +27,7 @@ class ReadySupply:
     """Keeps the part of `ModelSupply` that a tier sees, with an engine that is there already."""
 
     status = TierStatus("ready", "ready")
+    is_away = False
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine
@@ -149,3 +150,15 @@ async def test_an_error_before_the_mark_is_the_answer_s() -> None:
     engine = ScriptedEngine(Token("Oui"), EngineError("dead"), info=LARGE)
     with pytest.raises(TierUnavailable):
         await collect(engine, talk("Je suis libre."), AnswerOptions(evaluation=EvaluationAsk()))
+
+
+@pytest.mark.parametrize(("info", "hints", "given"), [(LARGE, False, False), (LARGE, True, True), (SMALL, False, True)])
+async def test_a_large_model_has_reading_notes_where_the_setting_says_so(
+    info: EngineInfo, hints: bool, given: bool
+) -> None:
+    engine = ScriptedEngine(Token("Bonjour."), info=info)
+    tier = FreeTier(ReadySupply(engine), NoteIndex.load(NOTES), hints=hints)  # type: ignore[arg-type]
+    asked = "La dignité humaine a-t-elle un prix ?"
+    async with aclosing(tier.stream(talk(asked), User("tab"))) as events:
+        assert [event async for event in events]
+    assert ("dignité" in engine.received[0][-1]["content"].replace(asked, "")) == given

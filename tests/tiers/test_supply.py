@@ -1,6 +1,7 @@
-"""The supply watches its engine: one that fails is said, freed and opened anew."""
+"""The supply watches its engine: one that fails is said, freed and opened anew; it may be a server of one's own."""
 
 import asyncio
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -10,17 +11,24 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from conversion.base import sha256_of
+from conversion.demo import DEMO_FILE
+from conversion.workshop import put_in_place
 from dialogue.conversation import Conversation, Turn
-from engines.base import Token
+from engines.base import Engine, Token
+from engines.open import open_engine
 from engines.testing import ScriptedEngine
-from errors import TierUnavailable
+from errors import SettingsError, TierUnavailable
 from personas import PERSONAS
 from service.health import routes
-from tests.serving import wait_until
+from settings import load_settings
+from tests.engines.servers import OllamaServer, OpenAIServer
+from tests.serving import serving, wait_until
 from tiers.base import AnswerOptions, Done, Event, TierStatus, User
 from tiers.free import MAX_ANSWER_TOKENS, FreeTier
 from tiers.supply import ModelChoice, ModelSupply
 
+ROOT = Path(__file__).parents[2]
 KANT = PERSONAS["kant"]
 ASKED = Conversation(KANT, (Turn("user", "Suis-je libre ?"),))
 Opened = list[ScriptedEngine]
@@ -96,3 +104,88 @@ async def test_options_reach_the_engine(
     await collect(FreeTier(supply, None), options)
     assert said(opened[0].params[0])
     assert opened[0].clients == ["tab"]
+
+
+# --- a server of one's own -------------------------------------------------------------------------------------------
+
+TOLD = Conversation(KANT, (Turn("user", "Je m'appelle Ulysse. Suis-je libre ?"),))
+
+
+def ready_supply(choice: ModelChoice, opener: Callable[..., Engine] = open_engine) -> ModelSupply:
+    supply = ModelSupply(choice, lambda _: ["Tu es Kant."], opener=opener, retry_s=0.05)
+    supply.start()
+    wait_until(lambda: supply.engine is not None, 30)
+    return supply
+
+
+async def said_by(supply: ModelSupply) -> str:
+    async with aclosing(FreeTier(supply, None).stream(TOLD, User("tab"))) as events:
+        return "".join([event.text async for event in events if isinstance(event, Token)])
+
+
+async def test_a_model_behind_an_address_answers_and_never_learns_a_name(tmp_path: Path) -> None:
+    server = OpenAIServer([" Oui", "."])
+    with serving(server.app) as url:
+        choice = ModelChoice(tmp_path, model=f"openai:{url}/v1#tiny", model_key="key-of-the-server")
+        supply = await asyncio.to_thread(ready_supply, choice)
+        assert await said_by(supply) == "Oui."
+        assert supply.status == TierStatus("ready", "ready", model="tiny")
+        supply.close()
+    assert "key-of-the-server" not in repr(choice)
+    assert {headers.get("authorization") for headers in server.headers} == {"Bearer key-of-the-server"}
+    assert [body["messages"][0]["content"] for body in server.bodies[:1]] == ["Tu es Kant."]  # read ahead
+    assert server.bodies[-1]["messages"][-1]["content"].endswith("Je m'appelle [nom]. Suis-je libre ?")
+    assert "Ulysse" not in str(server.bodies)
+
+
+async def test_an_ollama_answers(tmp_path: Path) -> None:
+    server = OllamaServer([" Oui", "."])
+    with serving(server.app) as url:
+        choice = ModelChoice(tmp_path, model="ollama:tiny", n_ctx=1024)
+        supply = await asyncio.to_thread(
+            ready_supply, choice, lambda spec, **options: open_engine(spec, url=url, **options)
+        )
+        assert await said_by(supply) == "Oui."
+        assert not supply.is_away  # it is on this machine
+        supply.close()
+    assert server.bodies[-1]["options"]["num_ctx"] == 1024
+
+
+async def test_a_server_that_is_not_there_is_said_and_the_embedded_model_answers(
+    tmp_path: Path, tiny_gguf: Path
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    made = Path(shutil.copy(tiny_gguf, folder / "made.gguf"))
+    put_in_place(made, folder / DEMO_FILE, sha256_of(ROOT / "models" / "demo" / "manifest.json"))
+
+    def opener(spec: str, **options: Any) -> Engine:
+        return ScriptedEngine(Token("Oui.")) if spec.startswith("gguf:") else open_engine(spec, **options)
+
+    choice = ModelChoice(tmp_path, model="openai:http://127.0.0.1:9/v1#tiny")
+    supply = await asyncio.to_thread(ready_supply, choice, opener)
+    assert supply.status.notices == ("server_unreachable", "using_embedded")
+    assert not supply.is_away
+    assert await said_by(supply) == "Oui."
+    supply.close()
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("openai:localhost:8000", "expected openai:http://host:port/v1#model"),
+        ("openai:http://localhost:8000/v1", "expected openai:http://host:port/v1#model"),
+        ("openai:http://me:secret@localhost/v1#m", "expected openai:http://host:port/v1#model"),
+        ("ollama:", "expected ollama:name"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_at_the_start(model: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said) as caught:
+        load_settings(free_model=model)
+    assert "secret" not in str(caught.value)
+
+
+def test_what_is_set_reaches_the_supply(tmp_path: Path) -> None:
+    settings = load_settings(free_model="ollama:mistral", free_model_key="k", data_dir=tmp_path, max_active=3)
+    choice = ModelChoice(**settings.model_options)
+    assert (choice.model, choice.model_key, choice.max_active, choice.data_dir) == ("ollama:mistral", "k", 3, tmp_path)

@@ -73,6 +73,7 @@ async def moments(*script: Event | Exception, pause_s: float = 0.0, pulse_s: flo
         ([Token("Trop"), Card("crisis", "Appelle.", "Call.")], Shown("", "", "notice", over=True, card="Appelle.")),
         ([Token("Oui."), Evaluation({"v": 1})], Shown("Oui.", "", "notice", over=True, evaluation={"v": 1})),
         ([Token("Oui."), Evaluation(None, "invalid")], Shown("Oui.", "", "notice", over=True)),
+        ([Token("Oui."), Evaluation({"v": 1}, by="rules")], Shown("Oui.", "", "notice", over=True)),
         (
             [Notice("hub_unreachable"), Token("Oui.")],
             Shown("Oui.", FRENCH["hub_unreachable"], "notice", over=True),

@@ -89,3 +89,10 @@ def test_each_scheme_and_source_stands_once() -> None:
     twice = {2: TRAIL[2], 4: TRAIL[2], 6: Margin("DS")}
     assert [one.id for one in schemes_used(twice)] == ["MT", "DS"]
     assert sources_used(twice) == (SOURCE,)
+
+
+def test_a_debate_names_both_whom_the_program_imitates() -> None:
+    session = Session("debate", questions_of("kant")[0].text, "spinoza")
+    chat = (Turn("assistant", spoken(KANT, "Non.")), Turn("assistant", spoken(get_persona("spinoza"), "Si.")))
+    for text in (markdown(KANT, session, chat, {}, "fr"), fiche(KANT, session, chat, {}, "fr")):
+        assert "un programme qui imite Kant et Spinoza." in text

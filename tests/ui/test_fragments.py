@@ -48,10 +48,25 @@ def test_what_comes_from_a_file_is_escaped() -> None:
     assert "<img" not in fragments.notice(EVIL, "error")
 
 
-def test_how_many_wait_is_told_before_sending() -> None:
-    html = fragments.status("fr", READY, waiting=3)
-    assert "3 demandes attendent déjà" in html
-    assert fragments.status("fr", READY) == ""
+@pytest.mark.parametrize(
+    ("waiting", "eta_s", "said"),
+    [
+        (0, 9.0, None),
+        (1, None, FRENCH["ahead"].format(place=2)),
+        (3, 0.0, FRENCH["ahead"].format(place=4)),
+        (3, 41.7, FRENCH["ahead_eta"].format(place=4, seconds=42)),
+        (1, 0.2, FRENCH["ahead_eta"].format(place=2, seconds=1)),
+    ],
+)
+def test_the_place_is_told_before_sending(waiting: int, eta_s: float | None, said: str | None) -> None:
+    html = fragments.queue("fr", waiting, eta_s).replace("&#x27;", "'")
+    assert html == "" if said is None else f">{said}<" in html
+
+
+def test_a_debate_is_headed_by_both() -> None:
+    both = fragments.heading("fr", KANT, get_persona("spinoza"))
+    assert re.sub("<[^>]+>", "", both) == "Débat entre Kant et Spinoza"
+    assert re.sub("<[^>]+>", "", fragments.heading("fr", KANT)) == "Conversation avec Kant"
 
 
 def test_no_starters_once_the_pupil_has_spoken() -> None:

@@ -60,6 +60,22 @@ def test_sources_are_numbered_with_locus_and_link() -> None:
     assert FRENCH["source_note"] not in html.split('value="3"')[0]
 
 
+def test_a_passage_can_be_unticked_where_another_answer_can_be_had() -> None:
+    one, nameless = Source(1, "Kant", "Fondements", "II", "La maxime.", 'k"1'), Source(2, "Note", "", "", "Notre note.")
+    trail = {2: Margin(sources=(one, nameless), excluded=("k7",))}
+    html = beside(trail)
+    assert re.findall(r'<input type="checkbox" checked value="([^"]*)"', html) == ["k&quot;1"]
+    assert 'data-act="without" data-gather=".sources input:not(:checked)"' in html
+    assert FRENCH["sources_left"].format(count=1) in words(html)
+    assert FRENCH["sources_left"].format(count=0) not in words(beside({2: Margin(sources=(one,))}))
+    debate = beside({2: Margin(sources=(one,))}, session=DEBATE)
+    busy = beside({3: Margin(sources=(one,))}, turns=CHAT, busy=True)
+    for html in (debate, busy):
+        assert "La maxime." in html
+        assert "<input" not in html
+        assert 'data-act="without"' not in html
+
+
 def test_nothing_passes_unescaped() -> None:
     evil = Source(1, EVIL, EVIL, EVIL, EVIL, EVIL, 'https://x/"onclick="alert(1)', True)
     read = Remark(EVIL, "non", "non", "non", "debut", (), "these", EVIL)

@@ -11,11 +11,13 @@ from dialogue.conversation import Turn
 from dialogue.maieuthon import N_EXCHANGES, remark
 from errors import MessageError
 from ui.session import (
+    MOST_EXCLUDED,
     Margin,
     Session,
     Source,
     is_over,
     last_place,
+    read_ids,
     read_kept,
     read_session,
     read_trail,
@@ -28,7 +30,7 @@ from ui.session import (
 
 SOURCE = Source(1, "Kant", "Fondements", "II", "La maxime.", "k1", "https://example.org/k", True)
 REMARK = remark("Je pense que non, parce que cela me nuit.")
-TRAIL = {2: Margin("MT", "Si tu mens…", (SOURCE,), REMARK, "up"), 4: Margin(scheme="DS")}
+TRAIL = {2: Margin("MT", "Si tu mens…", (SOURCE,), REMARK, "up", ("k2", "k3")), 4: Margin(scheme="DS")}
 CHAT = (Turn("assistant", "Es-tu libre ?"), Turn("user", "Oui."), Turn("assistant", "Pourquoi ?"))
 
 
@@ -60,6 +62,15 @@ def test_a_trail_there_and_back() -> None:
     assert read_trail(write_trail(TRAIL)) == TRAIL
 
 
+@pytest.mark.parametrize(
+    ("said", "ids"),
+    [('["k1","k2","k1"]', ("k1", "k2")), ("[]", ()), ("", ()), ("{", ()), ("[" * 5000, ()), ('"k1"', ()), (None, ())],
+)
+def test_ids_of_passages_that_a_button_gathered(said: str | None, ids: tuple[str, ...]) -> None:
+    assert read_ids(said) == ids
+    assert len(read_ids([f"k{n}" for n in range(1000)])) == MOST_EXCLUDED
+
+
 def test_what_is_gone_is_told_to_the_browser_alone() -> None:
     first, second = write_trail(TRAIL, gone=True), write_trail(TRAIL, gone=True)
     assert first != second
@@ -73,6 +84,8 @@ def test_what_is_gone_is_told_to_the_browser_alone() -> None:
         ({"scheme": "XX"}, Margin()),
         ({"scheme": ["MP"]}, Margin()),
         ({"feedback": "<b>"}, Margin()),
+        ({"excluded": ["k1", 3, "", "k1", "x" * 200, ["k2"]]}, Margin(excluded=("k1",))),
+        ({"excluded": {"k1": 1}}, Margin()),
         ({"sources": [{"number": "1"}, 3, None]}, Margin()),
         ({"sources": [{"number": 1, "link": "javascript:alert(1)"}]}, Margin(sources=(Source(1, "", "", "", ""),))),
         ({"remark": {"problematiser": "bravo"}}, Margin()),
@@ -98,7 +111,7 @@ def test_whatever_a_browser_sends_can_be_read(text: str) -> None:
 
 
 def test_a_new_answer_takes_the_place_of_what_followed() -> None:
-    assert with_margin(TRAIL, 2, scheme="AN") == {2: Margin("AN", "Si tu mens…", (SOURCE,), REMARK, "up")}
+    assert with_margin(TRAIL, 2, scheme="AN") == {2: Margin("AN", "Si tu mens…", (SOURCE,), REMARK, "up", ("k2", "k3"))}
     assert until(TRAIL, 3) == {2: TRAIL[2]}
     assert (schemes_of(TRAIL), remarks_of(TRAIL)) == (("MT", "DS"), (REMARK,))
 
