@@ -4,8 +4,9 @@
 
 The engine is one that follows a script at the pace of a GPU elsewhere (it takes no processor time here), so that what
 is measured is ours: token, body, ledger, search, prompt, events, client. Direct and through the gateway are asked in
-turn, in one run. A page is asked the whole way: router's client over a real port. Exit status 1 where a bound is
-exceeded.
+turn, in one run. A page is asked the whole way: router's client over a real port. Four questions come again and again,
+as in a talk, so their vectors are remembered; `first_token_new_question` asks what was never asked before, and stands
+beside the bounds. Exit status 1 where a bound is exceeded.
 """
 
 import asyncio
@@ -57,10 +58,11 @@ QUESTIONS = (
 )
 
 
-def asked(n: int) -> Conversation:
-    """Return a question that waits for its answer."""
-    kant = PERSONAS["kant"]
-    return Conversation(kant, (Turn("assistant", kant.opening), Turn("user", QUESTIONS[n % len(QUESTIONS)])))
+def asked(n: int, *, new: bool = False) -> Conversation:
+    """Return a question that waits for its answer; a `new` one is no other's, so that its vector is not remembered."""
+    kant, question = PERSONAS["kant"], QUESTIONS[n % len(QUESTIONS)]
+    said = f"Pour la leçon {n} : {question[0].lower()}{question[1:]}" if new else question
+    return Conversation(kant, (Turn("assistant", kant.opening), Turn("user", said)))
 
 
 async def direct(engine: Engine, n_tokens: int) -> tuple[float, float]:
@@ -73,10 +75,10 @@ async def direct(engine: Engine, n_tokens: int) -> tuple[float, float]:
     return first, time.perf_counter() - began
 
 
-async def through(tier: PremiumTier, n: int, person: str) -> tuple[float, float]:
+async def through(tier: PremiumTier, n: int, person: str, *, new: bool = False) -> tuple[float, float]:
     """Ask the gateway as the page does; return the same two times."""
     began, first = time.perf_counter(), 0.0
-    async with aclosing(tier.stream(asked(n), User(f"tab-{n}", person=person))) as events:
+    async with aclosing(tier.stream(asked(n, new=new), User(f"tab-{n}", person=person))) as events:
         async for event in events:
             first = first or (time.perf_counter() - began if isinstance(event, TierToken) else 0.0)
     return first, time.perf_counter() - began
@@ -117,13 +119,13 @@ def gateway_over(engine: Engine, data_dir: Path, folder: Path) -> Iterator[tuple
     store.close()
 
 
-async def first_tokens(engine: Engine, tier: PremiumTier, n: int) -> dict[str, Any]:
+async def first_tokens(engine: Engine, tier: PremiumTier, n: int, *, new: bool = False) -> dict[str, Any]:
     """Ask both in turn, one answer at a time."""
     alone, behind = [], []
     await through(tier, 0, key(0))  # connections and caches as they are after the first pupil
     for i in range(n):
         alone.append((await direct(engine, 8))[0])
-        behind.append((await through(tier, i, key(i)))[0])
+        behind.append((await through(tier, i, key(i), new=new))[0])
     added = [1000 * (b - a) for a, b in zip(alone, behind, strict=True)]
     return {"answers": n, "added_ms": {"p50": round(median(added), 2), "p90": round(quantiles(added, n=10)[8], 2),
                                        "longest": round(max(added), 2)}}  # fmt: skip
@@ -152,8 +154,13 @@ async def measure(engine: ScriptedEngine, url: str, n: int, rounds: int, n_token
     try:
         engine.script = (Token("mot "),) * 4
         first = await first_tokens(engine, tier, n)
+        fresh = await first_tokens(engine, tier, n, new=True)
         engine.script = (Token("mot "),) * n_tokens
-        return {"first_token": first, "throughput": await throughput(engine, tier, n_tokens, 8, rounds)}
+        return {
+            "first_token": first,
+            "first_token_new_question": fresh,
+            "throughput": await throughput(engine, tier, n_tokens, 8, rounds),
+        }
     finally:
         await tier.aclose()
 
