@@ -86,7 +86,9 @@ def seen(spelled: str) -> Seen:
     return Seen(frozenset(found), words_in(spelled), pieces_in(spelled))
 
 
-ODDS = -1.0  # log odds of a danger from which the card answers; docs/safety.md says what that finds and what it costs
+# Log odds of a danger from which the card answers in the philosopher's place, and from which the numbers stand above an
+# ordinary answer; docs/safety.md says what each finds and what it costs.
+ODDS, DOUBT = 0.0, -2.0
 MODEL = load_linear(WEIGHTS_FILE, VERDICTS)
 
 
@@ -101,8 +103,12 @@ def odds(scores: Mapping[str, float]) -> tuple[Kind, float]:
     return kind, scores[kind] + math.log(rest) - scores["none"]
 
 
-def sounds(spelled: str) -> Kind | None:
+def sounds(spelled: str, least: float = ODDS) -> Kind | None:
     """Return the danger that a spelled-out message seems to speak of, or None.
+
+    Args:
+        spelled: As `dialogue.french.plain` returns it.
+        least: Log odds from which it does.
 
     >>> sounds("je veux que la douleur s'arrete pour toujours"), sounds("les stoiciens et la douleur")
     ('self_harm', None)
@@ -110,4 +116,4 @@ def sounds(spelled: str) -> Kind | None:
     if FICTION.search(spelled) or EXERCISE.search(spelled):
         return None
     kind, found = odds(MODEL.scores(seen(spelled)))
-    return kind if found >= ODDS else None
+    return kind if found >= least else None

@@ -14,13 +14,13 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from dialogue.alarm import ANY_DANGER, sounds
+from dialogue.alarm import ANY_DANGER, DOUBT, sounds
 from dialogue.distress import EXERCISE, FICTION, FIRST_PERSON, IDIOMS, RULES, TOPIC, Kind
 from dialogue.french import plain
 from errors import SettingsError
 
 NUMBERS_FILE = Path(__file__).parents[1] / "data" / "safety" / "crisis_numbers.toml"
-Level = Literal["none", "topic", "personal"]
+Level = Literal["none", "topic", "doubt", "personal"]
 _WINDOW, _OVERLAP = 400, 160  # characters; the longest thing a rule looks for is shorter than the overlap
 
 _NEEDED = frozenset(word for rule in RULES for word in rule.needs)
@@ -38,8 +38,9 @@ class Distress:
     """What was found in a message.
 
     Attributes:
-        level: "personal" stops the turn, "topic" is a question like another, "none" is neither.
-        kind: What the pupil seems to suffer, where the level is personal.
+        level: "personal" stops the turn, "doubt" puts the numbers above an ordinary answer, "topic" is a question like
+            another, "none" is none of these.
+        kind: What the pupil seems to suffer, where the level is personal or a doubt.
         rule: Name of the rule, or "model", for counts and tests; it quotes nobody.
     """
 
@@ -51,6 +52,11 @@ class Distress:
     def stops(self) -> bool:
         """Whether the fixed card answers, and no model is called."""
         return self.level == "personal"
+
+    @property
+    def doubts(self) -> bool:
+        """Whether the pupil is answered and told at once where help is, should the message be about somebody real."""
+        return self.level == "doubt"
 
 
 NOTHING = Distress("none")
@@ -120,6 +126,9 @@ def assess(text: str) -> Distress:
     for window in windows:  # of a page only what holds a word of danger: the rest would cost much and find nothing
         if (len(windows) == 1 or ANY_DANGER.search(window)) and (kind := sounds(window)):
             return Distress("personal", kind, "model")
+    for window in windows:
+        if (len(windows) == 1 or ANY_DANGER.search(window)) and (kind := sounds(window, DOUBT)):
+            return Distress("doubt", kind, "model")
     if bare != text:  # a theme may stand in the quotation alone
         whole = IDIOMS.sub(" ", plain(text))
     return Distress("topic") if TOPIC.search(whole) else NOTHING
@@ -241,6 +250,21 @@ def load_numbers(path: Path = NUMBERS_FILE) -> tuple[Number, ...]:
 
 NUMBERS = load_numbers()
 _ON_THE_CARD = ("3114", "119", "3018", "15", "112", "114")
+
+
+def helpline(language: Literal["fr", "en"] = "fr", numbers: Sequence[Number] = NUMBERS) -> str:
+    """Return one line with the numbers, for a message that may speak of somebody real and may not."""
+    known = {one.number: one for one in numbers}
+    when = known["3114"].when if language == "fr" else known["3114"].when_en
+    if language == "en":
+        return (
+            f"Should this be about you or somebody real, people listen, in France: 3114 ({when}), 119 (violence, "
+            "a child in danger), 3018 (bullying). Immediate danger: 15 or 112."
+        )
+    return (
+        f"Si cela parle de toi ou de quelqu'un de réel, des personnes écoutent : 3114 ({when}), 119 (violences, enfant "
+        "en danger), 3018 (harcèlement). Danger immédiat : 15 ou 112."
+    )
 
 
 def card(language: Literal["fr", "en"] = "fr", numbers: Sequence[Number] = NUMBERS) -> str:

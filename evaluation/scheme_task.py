@@ -25,7 +25,7 @@ from evaluation.scheme_grade import FULL, grade, letters
 from evaluation.schemes import judge
 from personas import get_persona, get_scheme
 
-NAME, VERSION = "schemes", 1
+NAME, VERSION = "schemes", 2  # 2: graded as the labels of data/eval taught
 SETS = (Path("data/eval/schemes_questions.jsonl"), Path("data/schemes_levelA_base.jsonl"))
 GREEDY = SamplingParams(temperature=0, repeat_penalty=1.0, max_tokens=160, stop=STOPS)
 

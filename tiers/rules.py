@@ -16,7 +16,7 @@ from dialogue.scheme_score import card as scheme_card
 from dialogue.scheme_score import score
 from dialogue.turn import Plan, plan_turn
 from engines.base import Token, Usage
-from tiers.base import Card, Done, Event, Scheme, SchemeRead
+from tiers.base import Card, Done, Event, Notice, Scheme, SchemeRead
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,8 @@ async def ruled(
         yield CRISIS
         yield Done("stop", Usage())
         return
+    if plan.distress.doubts:
+        yield Notice("worry")
     if plan.reply is not None:
         yield Token(plan.reply)
         yield Done("stop", Usage())

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from dialogue.safety import helpline
+
 ENGLISH: Mapping[str, str] = MappingProxyType(
     {
         "title": "Bergson and Friends",
@@ -59,6 +61,7 @@ ENGLISH: Mapping[str, str] = MappingProxyType(
         "engine_timeout": "The answer took too long to come. Send your message again in a moment.",
         "server_unreachable": "The server of the chosen model does not answer.",
         "engine_missing": "The engine is not installed: nobody can answer.",
+        "worry": helpline("en"),
         "lexical_only": "Ideas are searched by words alone: put your question in plain words.",
         "ledger_unavailable": "The account of answers cannot be kept: the full service is closed.",
         "login_expired": "Your login has expired: log in again.",

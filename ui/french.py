@@ -1,7 +1,9 @@
-"""Every sentence of the page in French, its own language. Knows nothing else; `ui.texts` fills the `{names}`."""
+"""Every sentence of the page in French, its own language; `ui.texts` fills the `{names}`. Knows where numbers stand."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
+
+from dialogue.safety import helpline
 
 FRENCH: Mapping[str, str] = MappingProxyType(
     {
@@ -65,6 +67,7 @@ FRENCH: Mapping[str, str] = MappingProxyType(
         "engine_timeout": "La réponse s'est fait trop attendre. Renvoie ton message dans un instant.",
         "server_unreachable": "Le serveur du modèle choisi ne répond pas.",
         "engine_missing": "Le moteur n'est pas installé : personne ne peut répondre.",
+        "worry": helpline("fr"),
         "lexical_only": "Les idées sont cherchées par les mots seuls : dis ta question avec des mots simples.",
         "ledger_unavailable": "Le compte des réponses ne peut pas être tenu : le service complet est fermé.",
         "login_expired": "Ta connexion a expiré : connecte-toi de nouveau.",

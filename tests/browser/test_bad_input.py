@@ -142,6 +142,7 @@ def nobody_answers(app: RunningApp, page: Page, why: str, *, name: str) -> None:
     assert re.search(why, app.said())
 
 
+@pytest.mark.proof
 def test_no_model_at_all_until_somebody_repairs_it(
     start_app: StartApp, open_page: OpenPage, tiny_gguf: Path, tmp_path: Path
 ) -> None:

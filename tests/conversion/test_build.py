@@ -73,6 +73,7 @@ def run_until(inputs: tuple[Path, Path, Path], out: Path, step: str, sent: int) 
     return process.returncode
 
 
+@pytest.mark.proof
 def test_broken_off_in_every_step_it_goes_on(inputs: tuple[Path, Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "built"
     sequence = [("merge", signal.SIGKILL), ("gguf", signal.SIGINT), ("quantize Q8_0", signal.SIGKILL),
@@ -106,6 +107,7 @@ def _changed_files_are_made_again(recipe: Recipe, data: Path) -> None:
     assert done.passed
 
 
+@pytest.mark.proof
 def test_a_failed_gate_is_no_success(inputs: tuple[Path, Path, Path], tmp_path: Path) -> None:
     """The report is there, the exit status says no; the second call says the same without measuring again."""
     base, adapter, texts = inputs

@@ -83,7 +83,7 @@ def test_a_whole_model_passes_every_gate(name: str, family: Callable[[str], Made
     verdicts = {gate.name: gate.verdict for gate in report.gates}
     apart = {name for name, verdict in verdicts.items() if verdict not in ("pass",)}
     assert apart <= {"engine layout BF16", "engine layout Q4_K_M"}
-    assert (name == "qwen2") == bool(apart)  # our engine writes Mistral's format alone
+    assert name.startswith("qwen") == bool(apart)  # our engine writes Mistral's format alone
     assert report.gate("kl BF16").value <= 1e-4  # type: ignore[operator]
     assert report.gate("tokens BF16").details["lines"] >= 2000
     assert report.gate("stop BF16").details["ends_wanted"] >= 3

@@ -15,7 +15,17 @@ from hypothesis import strategies as st
 from dialogue.conversation import MAX_MESSAGE_CHARS
 from dialogue.distress import RULES
 from dialogue.french import fold
-from dialogue.safety import _APART, NUMBERS, NUMBERS_FILE, AnswerWatch, assess, assess_answer, card, load_numbers
+from dialogue.safety import (
+    _APART,
+    NUMBERS,
+    NUMBERS_FILE,
+    AnswerWatch,
+    assess,
+    assess_answer,
+    card,
+    helpline,
+    load_numbers,
+)
 from errors import SettingsError
 
 CASES_FILE = Path(__file__).parents[2] / "data" / "dialogue_rules" / "crisis_cases.jsonl"
@@ -53,7 +63,7 @@ def test_spelling_does_not_hide_distress(text: str) -> None:
         ("« Je veux mourir », dit Phèdre. Pourquoi ?", "topic"),
         ("« Je veux mourir », c'est ce que je me répète.", "personal"),
         ("Dans mon roman, le héros dit : je veux mourir.", "topic"),
-        ("Je ne veux pas mourir.", "topic"),
+        ("Je ne veux pas mourir.", "doubt"),
         ("Je ne veux plus vivre.", "personal"),
         ("Si je veux mourir par amour de moi, ma maxime est-elle universelle ?", "topic"),
         ("Si je veux mourir, c'est à cause d'eux.", "personal"),
@@ -196,3 +206,14 @@ def test_a_page_is_fast(page: str) -> None:
         assess(page)
         taken.append(time.thread_time() - start)
     assert min(taken) < 0.02  # 5 ms on a free core; other jobs share ours
+
+
+def test_a_doubt_lets_the_philosopher_answer_and_names_the_numbers() -> None:
+    found = assess("La loi que je me donne ne me contraint pas, car la raison la commande à tous les êtres libres.")
+    assert not found.stops, "a sentence of the course is answered"
+    doubt = assess("Je ne veux pas mourir.")
+    assert doubt.doubts
+    assert not doubt.stops
+    for language in ("fr", "en"):
+        said = helpline(language)
+        assert all(number in said for number in ("3114", "119", "3018", "112"))

@@ -13,7 +13,18 @@ from engines.testing import ScriptedEngine
 from errors import EngineError, TierUnavailable
 from personas import PERSONAS
 from retrieval.notes import NoteIndex
-from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, Evaluation, Event, Scheme, SchemeRead, TierStatus, User
+from tiers.base import (
+    ANSWER_AS_USUAL,
+    AnswerOptions,
+    Done,
+    Evaluation,
+    Event,
+    Notice,
+    Scheme,
+    SchemeRead,
+    TierStatus,
+    User,
+)
 from tiers.free import NOTES, FreeTier
 from tiers.rules import CRISIS
 
@@ -162,3 +173,11 @@ async def test_a_large_model_has_reading_notes_where_the_setting_says_so(
     async with aclosing(tier.stream(talk(asked), User("tab"))) as events:
         assert [event async for event in events]
     assert ("dignité" in engine.received[0][-1]["content"].replace(asked, "")) == given
+
+
+async def test_a_doubt_is_answered_under_a_line_of_help() -> None:
+    engine = ScriptedEngine(Token("Et pourquoi ?"), info=LARGE)
+    events = await collect(engine, talk("Bonjour ?", "Oui ?", "Je ne veux pas mourir."))
+    assert events[0] == Notice("worry")
+    assert any(isinstance(event, Token) for event in events)
+    assert engine.received != []

@@ -135,6 +135,7 @@ def test_the_embedded_model(bases: Any, tmp_path: Path) -> None:
         assert chosen.step_examples == load_recipe(path).step_examples  # the same steps on either machine
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(600)
 def test_a_four_bit_adapter_passes_every_gate(bases: Any, tmp_path: Path) -> None:
     """Trained by the scheme recipe, merged both ways, converted, quantised, and held against itself."""

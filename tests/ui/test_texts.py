@@ -17,7 +17,7 @@ from ui.texts import ENGLISH, FRENCH, TEXTS, language_of, text, text_of_code
 SAID_BY_TIERS = (
     "quota_browser", "quota_person", "live_stream", "budget_day", "budget_month", "session_limit", "day_limit",
     "membership_unknown", "login_expired", "ledger_unavailable", "premium_waking", "premium_slow", "premium_down",
-    "premium_refused", "marker_removed", "quote_unmarked", "server_unreachable",
+    "premium_refused", "marker_removed", "quote_unmarked", "server_unreachable", "worry",
 )  # fmt: skip
 ROOT = Path(__file__).parents[2]
 # The same in both, or empty in French.
