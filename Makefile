@@ -50,9 +50,9 @@ $(AXE): tests/browser/npm/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix tests/browser/npm --silent --no-audit --no-fund && touch $@; \
 	else echo "npm is missing: the page is not checked by axe-core." >&2; fi
 
-# Files side by side: most tests wait for a browser, a server or a disk. Each keeps to one core.
+# Files side by side, in their order, which has the slow ones first: most tests wait for a browser, a server or a disk.
 test: setup lint $(AXE) ## every check that takes seconds, as CI runs it
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 3 --dist loadfile
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP) ## ruff and mypy
 	@$(PYTHON) -m ruff check .

@@ -73,7 +73,7 @@ class Writers:
     async def _agent(self, agent: str, on_change: Callable[[Mapping[str, int]], None]) -> None:
         idle_since: float | None = None
         while self._left is None or self._left > 0:
-            given = (await self._post("/next-instruction", {"agent_id": agent})).json()
+            given = await self._next(agent)
             if given["state"] == "leased":
                 idle_since = None
                 if self._left is not None:
@@ -86,6 +86,19 @@ class Writers:
             if given["state"] == "done" or now - idle_since >= self._idle_s:
                 return
             await asyncio.sleep(min(LOOK_S, self._idle_s))
+
+    async def _next(self, agent: str) -> dict[str, Any]:
+        """Ask for an instruction; who is stopped while it is on its way gives it back."""
+        asked = asyncio.ensure_future(self._post("/next-instruction", {"agent_id": agent}))
+        try:
+            given: dict[str, Any] = (await asyncio.shield(asked)).json()
+        except asyncio.CancelledError:
+            given = (await asked).json()
+            if given["state"] == "leased":
+                held = {"instruction_id": given["instruction_id"], "agent_id": agent}
+                await self._post("/release-lease", held, may_refuse=True)
+            raise
+        return given
 
     async def _case(self, agent: str, given: Mapping[str, Any]) -> None:
         """Write one case, mended as often as the server allows; give it back when it is not settled."""

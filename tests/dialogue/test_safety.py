@@ -63,7 +63,7 @@ def test_spelling_does_not_hide_distress(text: str) -> None:
         ("« Je veux mourir », dit Phèdre. Pourquoi ?", "topic"),
         ("« Je veux mourir », c'est ce que je me répète.", "personal"),
         ("Dans mon roman, le héros dit : je veux mourir.", "topic"),
-        ("Je ne veux pas mourir.", "doubt"),
+        ("Je ne veux pas mourir.", "topic"),
         ("Je ne veux plus vivre.", "personal"),
         ("Si je veux mourir par amour de moi, ma maxime est-elle universelle ?", "topic"),
         ("Si je veux mourir, c'est à cause d'eux.", "personal"),
@@ -211,7 +211,7 @@ def test_a_page_is_fast(page: str) -> None:
 def test_a_doubt_lets_the_philosopher_answer_and_names_the_numbers() -> None:
     found = assess("La loi que je me donne ne me contraint pas, car la raison la commande à tous les êtres libres.")
     assert not found.stops, "a sentence of the course is answered"
-    doubt = assess("Je ne veux pas mourir.")
+    doubt = assess("J'ai peur de mourir, la nuit j'y pense et j'arrive plus à dormir.")
     assert doubt.doubts
     assert not doubt.stops
     for language in ("fr", "en"):
