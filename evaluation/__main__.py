@@ -13,11 +13,23 @@ from cli import run_commands
 from engines.open import open_engine
 from errors import EngineError
 from evaluation import cli_compare, cli_pipeline, cli_schemes
-from evaluation.cli_common import Force, Json, Limit, Out, Spec, Threads, bar, deliver, model_of, talk
+from evaluation.cli_common import Force, FromSettings, Json, Limit, Out, Spec, Threads, bar, deliver, model_of, talk
 from evaluation.result import environment, must_be_new, sha256_of, write_text
+from roles import load_roles
 from settings import load_settings
 
 app = typer.Typer(help="Measure how good the answers are.", no_args_is_help=True, add_completion=False)
+
+
+def _role(name: str) -> str:
+    settings = load_settings()
+    return load_roles(settings.config).get(name).spec(settings.data_dir)
+
+
+@app.callback()
+def begin(ctx: typer.Context) -> None:
+    """Measure how good the answers are, and how fast."""
+    ctx.obj = FromSettings(lambda: load_settings().data_dir, _role)
 
 
 @app.command("demo-answers")

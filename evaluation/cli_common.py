@@ -1,8 +1,12 @@
-"""What the commands of this room have alike: options, the progress bar, giving a result out. Knows Typer and Rich."""
+"""What the commands of this room have alike: options, the progress bar, giving a result out. Knows Typer and Rich.
+
+Settings are read by the room's entry alone; what they say travels in Typer's context, see `FromSettings`.
+"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from evaluation.result import as_json, sha256_of, write_text
+from evaluation.specs import VARIANTS, EvaluationSpec, parse_spec
 
 talk = Console(stderr=True)
 
@@ -20,6 +25,35 @@ Force = Annotated[bool, typer.Option("--force", help="Replace a result that exis
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N; recorded in the result.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads; unset, what the machine grants.")]
+
+
+@dataclass(frozen=True)
+class FromSettings:
+    """What a command needs of the settings; nothing is read before it is asked for.
+
+    Attributes:
+        data_dir: Where models lie and results go that nobody named a place for.
+        role: From the name of a role in config.yaml to the spec of the engine that plays it.
+    """
+
+    data_dir: Callable[[], Path]
+    role: Callable[[str], str]
+
+    def read_spec(self, text: str, *, allowed: Collection[str] = VARIANTS) -> EvaluationSpec:
+        """Divide a spec into engine and prompt; `role:NAME` becomes the engine that plays it.
+
+        Raises:
+            EngineError: There is no such engine or prompt.
+            SettingsError: There is no such role, or config.yaml is wrong.
+        """
+        return parse_spec(text, allowed=allowed, role=self.role)
+
+
+def settled(ctx: typer.Context) -> FromSettings:
+    """Return what the room's entry put into the context."""
+    found = ctx.find_object(FromSettings)
+    assert found is not None, "the entry's callback puts it there"  # noqa: S101
+    return found
 
 
 @contextmanager

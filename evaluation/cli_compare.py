@@ -1,4 +1,4 @@
-"""`requirements`, `compare`, `ablation`, `gate` and `report` as commands. Knows Typer, settings, roles; no measure."""
+"""`requirements`, `compare`, `ablation`, `gate` and `report` as commands. Knows Typer; no measure."""
 
 import json
 import sys
@@ -11,8 +11,7 @@ import typer
 from errors import EngineError
 from evaluation.ablation import BOTH, CELLS, PREMIUM, ablate, specs_of
 from evaluation.ablation import render as ablation_page
-from evaluation.cli_common import Force, Json, Limit, Threads, bar, deliver, talk
-from evaluation.cli_roles import read_spec
+from evaluation.cli_common import Force, FromSettings, Json, Limit, Threads, bar, deliver, settled, talk
 from evaluation.compared import Compared, folder_name, unique_names
 from evaluation.comparison import compare_runs
 from evaluation.comparison import render as comparison_page
@@ -21,7 +20,6 @@ from evaluation.pages import bars
 from evaluation.result import as_json, environment, must_be_new, write_text
 from evaluation.running import DEADLINE_S
 from evaluation.runs import RESULTS, Run, save_run
-from settings import load_settings
 
 METRICS = ("schemes", "requirements", "similarity")
 GATE_METRICS = ("accuracy", "scheme", "conclusion", "requirements", "similarity")  # what a committed run keeps
@@ -43,11 +41,8 @@ def register(app: typer.Typer) -> None:
     app.command()(report)
 
 
-def _folder(given: Path | None, name: str) -> Path:
-    return given or load_settings().data_dir / "evaluation" / name
-
-
 def requirements(
+    ctx: typer.Context,
     engine: Annotated[str | None, typer.Option(help="Who answers, e.g. ollama:mistral@prompt=optimised.")] = None,
     answers: Annotated[Path | None, typer.Option(help="Instead: JSONL of answers, with id or concept.")] = None,
     documents: Annotated[Path, typer.Option("--set", help="JSONL of concepts.")] = Path(
@@ -72,14 +67,15 @@ def requirements(
     how: dict[str, Any] = {"threads": threads, "deadline_s": deadline, "own_layout": own_layout, "force": force}
     compared = requirements_on(documents, limit, max_tokens=max_tokens)
     name = folder_name(engine) if engine is not None else f"answers-{(answers or Path()).stem}"
-    folder = _folder(out, f"requirements/{name}")
+    given = settled(ctx)
+    folder = out or given.data_dir() / "evaluation" / "requirements" / name
     must_be_new(folder / "eval_report.json", force=force)
     if answers is not None:
         must_be_new(folder / RESULTS, force=force)
         run = answers_run(compared.task, answers, environment(sys.argv[1:]))
         save_run(run, folder, force=force)
     else:
-        runs = _runs(compared, {"engine": engine or ""}, {"engine": folder}, **how)
+        runs = _runs(given, compared, {"engine": engine or ""}, {"engine": folder}, **how)
         run = runs["engine"]
     result = report_of(run, baseline=baseline)
     low, high = result["interval"]
@@ -89,25 +85,26 @@ def requirements(
 
 
 def _runs(
+    given: FromSettings,
     compared: Compared,
     specs: Mapping[str, str],
     folders: Mapping[str, Path],
     **how: Any,
 ) -> dict[str, Run]:
     """Ask every spec in turn, one after the other: two engines at once would slow each other down."""
-    compared.check(list(specs.values()), read_spec)
+    compared.check(list(specs.values()), given.read_spec)
     found: dict[str, Run] = {}
     for name, spec in specs.items():
         with bar(name, len(compared.task.documents)) as (progress, task):
             found[name] = compared.run(
-                spec, folders[name], read=read_spec, **how,
+                spec, folders[name], read=given.read_spec, **how,
                 on_sample=lambda _: progress.advance(task),  # called before the loop goes on
             )  # fmt: skip
     return found
 
 
 def _compared(
-    metric: str, documents: list[Path], limit: int | None, max_tokens: int
+    given: FromSettings, metric: str, documents: list[Path], limit: int | None, max_tokens: int
 ) -> tuple[Compared, Callable[[], None]]:
     """Return what a metric compares, and what has to be closed afterwards."""
     if len(documents) > 1 and metric != "schemes":
@@ -125,7 +122,7 @@ def _compared(
         from evaluation.similarity_task import SET, similarity_on
         from retrieval.embedders import default_embedder
 
-        embedder = default_embedder(load_settings().data_dir)
+        embedder = default_embedder(given.data_dir())
         if embedder is None:
             raise EngineError("Similarity needs the French embedder: `python -m conversion embedder` makes it.")
         return similarity_on(embedder, documents[0] if documents else SET, limit), embedder.close
@@ -133,6 +130,7 @@ def _compared(
 
 
 def compare(
+    ctx: typer.Context,
     specs: Annotated[list[str], typer.Argument(help="Two engines or more, the baseline first; run:FOLDER for a run.")],
     documents: Annotated[list[Path], typer.Option("--set", help="JSONL; unset, the metric's own set.")] = [],  # noqa: B006
     metric: Annotated[str, typer.Option(help="schemes, requirements or similarity.")] = "schemes",
@@ -153,13 +151,14 @@ def compare(
     """
     if len(specs) < 2:
         raise EngineError("Give two engines at least, the baseline first.")
-    folder = _folder(out, f"compare-{metric}")
+    given = settled(ctx)
+    folder = out or given.data_dir() / "evaluation" / f"compare-{metric}"
     must_be_new(folder / "compare.json", force=force)
     how: dict[str, Any] = {"threads": threads, "deadline_s": deadline, "own_layout": own_layout, "force": force}
-    compared, close = _compared(metric, documents, limit, max_tokens)
+    compared, close = _compared(given, metric, documents, limit, max_tokens)
     try:
         named = unique_names(specs)
-        runs = _runs(compared, named, {name: folder / name for name in named}, **how)
+        runs = _runs(given, compared, named, {name: folder / name for name in named}, **how)
     finally:
         close()
     result = compare_runs(runs, compared.metric, baseline=baseline)
@@ -176,6 +175,7 @@ def _points(one: Mapping[str, Any]) -> tuple[float, float, float]:
 
 
 def ablation(
+    ctx: typer.Context,
     base: Annotated[str, typer.Option(help="Spec of the base, without a prompt: hf:PATH, or gguf:PATH.")],
     adapter: Annotated[Path | None, typer.Option(help="PEFT folder, attached at run time to an hf: base.")] = None,
     adapted: Annotated[str | None, typer.Option(help="Instead: spec of the base with the adapter in it.")] = None,
@@ -191,15 +191,16 @@ def ablation(
     as_data: Json = False,
 ) -> None:
     """Base, prompts only, LoRA only, LoRA with prompts: what each brings, and what it means for free and premium."""
-    folder = _folder(out, "ablation")
+    given = settled(ctx)
+    folder = out or given.data_dir() / "evaluation" / "ablation"
     must_be_new(folder / "ablation.json", force=force)
     cells = dict(zip(CELLS, specs_of(base, str(adapter) if adapter else None, adapted, prompt), strict=True))
     if premium is not None:
         cells[PREMIUM] = premium
     how: dict[str, Any] = {"threads": threads, "deadline_s": deadline, "own_layout": own_layout, "force": force}
-    compared, _ = _compared("schemes", documents, limit, 0)
+    compared, _ = _compared(given, "schemes", documents, limit, 0)
     folders = {name: folder / name.replace(" + ", "-").replace(" ", "-") for name in cells}
-    runs = _runs(compared, cells, folders, **how)
+    runs = _runs(given, compared, cells, folders, **how)
     above = runs.pop(PREMIUM, None)
     result = ablate(runs, compared.metric, above)
     result["environment"] = environment(sys.argv[1:])

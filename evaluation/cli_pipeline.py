@@ -1,4 +1,4 @@
-"""`pipeline`, `judge` and `acceptance`, as commands of `python -m evaluation`. Knows settings; measures nothing."""
+"""`pipeline`, `judge` and `acceptance`, as commands of `python -m evaluation`. Measures nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from errors import EngineError
-from evaluation.cli_common import Force, Json, Limit, Spec, Threads, bar, deliver, talk
-from evaluation.cli_roles import read_spec
-from settings import load_settings
+from evaluation.cli_common import Force, Json, Limit, Spec, Threads, bar, deliver, settled, talk
 
 if TYPE_CHECKING:
     from evaluation.pipeline.plan import Report
@@ -44,6 +42,7 @@ def _shown() -> Iterator["Report"]:
 def _register_pipeline(app: typer.Typer) -> None:
     @app.command()
     def pipeline(
+        ctx: typer.Context,
         base: Annotated[Path | None, typer.Option(help="Base checkpoint; unset, the embedded model's.")] = None,
         adapter: Annotated[Path | None, typer.Option(help="PEFT folder; unset, the embedded model's.")] = None,
         shape: Annotated[
@@ -84,7 +83,7 @@ def _register_pipeline(app: typer.Typer) -> None:
             limit=limit, threads=threads,
         )  # fmt: skip
         with talk.status("Making what is missing…"):
-            setup = setup_for(given, load_settings().data_dir)
+            setup = setup_for(given, settled(ctx).data_dir())
         embedder = None if setup.random else default_embedder(setup.data_dir)
         try:
             with _shown() as report:
@@ -111,6 +110,7 @@ def _deliver(found: dict[str, Any], out: Path, summary: Path | None, as_data: bo
 def _register_judge(app: typer.Typer) -> None:
     @app.command()
     def judge(
+        ctx: typer.Context,
         engine: Spec,
         labels: Annotated[Path | None, typer.Option(help="Graded answers: pairs of them are judged.")] = None,
         pairs: Annotated[Path | None, typer.Option(help="JSONL of id, question, first, second, perhaps label.")] = None,
@@ -132,11 +132,12 @@ def _register_judge(app: typer.Typer) -> None:
             raise EngineError("Give either --labels or --pairs.")
         path = labels or pairs or Path()
         read = judging.pairs_of(load_labels(path), per_scheme) if labels else judging.load_pairs(path)
-        spec, chosen = read_spec(engine, allowed=()), read[:limit]
+        given, chosen = settled(ctx), read[:limit]
+        spec = given.read_spec(engine, allowed=())
         task = judging.judge_task(chosen, path)
         with bar("Judging", len(task.documents)) as (progress, shown):
             run = run_spec(
-                spec, task, folder_for(judging.NAME, spec, out), threads=threads, force=force,
+                spec, task, out or folder_for(judging.NAME, spec, given.data_dir()), threads=threads, force=force,
                 on_sample=lambda _: progress.advance(shown),
             )  # fmt: skip
         found = judging.judged(chosen, run)

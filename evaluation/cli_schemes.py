@@ -1,4 +1,4 @@
-"""`schemes`, `bench`, and what validates the scorer, as commands of `python -m evaluation`. Knows settings, roles."""
+"""`schemes`, `bench`, and what validates the scorer, as commands of `python -m evaluation`.."""
 
 import json
 import re
@@ -9,12 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from evaluation.cli_common import Force, Json, Limit, Spec, Threads, bar, deliver, talk
-from evaluation.cli_roles import read_spec
+from evaluation.cli_common import Force, Json, Limit, Spec, Threads, bar, deliver, settled, talk
 from evaluation.result import environment, must_be_new, sha256_of, write_text
 from evaluation.runs import Run, Sample, results_of
 from evaluation.specs import EvaluationSpec
-from settings import load_settings
 
 Folder = Annotated[Path | None, typer.Option("--out", help="Folder of the run; unset, one in the data folder.")]
 OwnLayout = Annotated[bool, typer.Option("--own-layout", help="Ask a model without a chat template in Mistral's.")]
@@ -30,10 +28,10 @@ def register(app: typer.Typer) -> None:
     app.command("schemes-agreement")(schemes_agreement)
 
 
-def folder_for(task: str, spec: EvaluationSpec, out: Path | None) -> Path:
-    """Return the folder of a run: the one that was given, or one named after task and engine."""
+def folder_for(task: str, spec: EvaluationSpec, data_dir: Path) -> Path:
+    """Return the folder of a run that was given none: named after task and engine."""
     name = re.sub(r"[^\w.@=+-]+", "_", spec.text).strip("_")
-    return out or load_settings().data_dir / "evaluation" / task / name
+    return data_dir / "evaluation" / task / name
 
 
 def _ask(label: str, total: int, work: Callable[[Callable[[Sample], None]], Run]) -> Run:
@@ -51,6 +49,7 @@ def _ask(label: str, total: int, work: Callable[[Callable[[Sample], None]], Run]
 
 
 def schemes(
+    ctx: typer.Context,
     engine: Spec,
     sets: Annotated[
         list[Path] | None, typer.Option("--set", help="JSONL of questions or exercises; again for several.")
@@ -69,9 +68,10 @@ def schemes(
     from evaluation.running import run_spec
     from evaluation.scheme_task import NAME, SETS, scheme_task
 
-    spec = read_spec(engine)
+    given = settled(ctx)
+    spec = given.read_spec(engine)
     task = scheme_task(sets or SETS, split=split, limit=limit, max_tokens=max_tokens)
-    folder = folder_for(NAME, spec, out)
+    folder = out or folder_for(NAME, spec, given.data_dir())
     how: dict[str, Any] = {"threads": threads, "deadline_s": deadline, "force": force, "own_layout": own_layout}
     total = len(task.documents)
     run = _ask("Schemes", total, lambda told: run_spec(spec, task, folder, on_sample=told, **how))
@@ -94,6 +94,7 @@ def spoken_schemes(found: dict[str, float]) -> str:
 
 
 def bench(
+    ctx: typer.Context,
     engine: Spec,
     prompts: Annotated[Path, typer.Option(help="JSONL of chats.")] = Path("data/eval/bench_prompts.jsonl"),
     repeats: Annotated[int, typer.Option(min=1, help="How often each chat is asked.")] = 2,
@@ -110,9 +111,10 @@ def bench(
     from evaluation import bench as measure
     from evaluation.running import run_spec
 
-    spec = read_spec(engine)
+    given = settled(ctx)
+    spec = given.read_spec(engine)
     task = measure.bench_task(prompts, repeats=repeats, limit=limit, max_tokens=max_tokens)
-    folder = folder_for(measure.NAME, spec, out)
+    folder = out or folder_for(measure.NAME, spec, given.data_dir())
     for name in (measure.BASELINE, measure.ENVIRONMENT):
         must_be_new(folder / name, force=force)
     how: dict[str, Any] = {"threads": threads, "deadline_s": deadline, "force": force, "own_layout": own_layout}
@@ -131,6 +133,7 @@ def bench(
 
 
 def schemes_sample(
+    ctx: typer.Context,
     out: Annotated[Path, typer.Option(help="JSONL to write: answers without verdicts, in a shuffled order.")],
     engine: Spec = "role:philosopher",
     n: Annotated[int, typer.Option("--n", min=1, help="How many answers.")] = 180,
@@ -142,7 +145,7 @@ def schemes_sample(
     from evaluation.scheme_sample import as_lines, rows_to_label, sample_task
 
     must_be_new(out, force=force)
-    spec = read_spec(engine, allowed=())
+    spec = settled(ctx).read_spec(engine, allowed=())
     task = sample_task(n)
     folder = out.with_name(out.name + ".run")
     run = _ask("Sample", n, lambda told: run_spec(spec, task, folder, threads=threads, force=True, on_sample=told))

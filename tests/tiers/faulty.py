@@ -122,18 +122,17 @@ class Faulty:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = re.search(rb"(?i)content-length: *(\d+)", head)
-            self.requests.append(head + await reader.readexactly(int(length[1]) if length else 0))
-            reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
-            answering = asyncio.ensure_future(reply(writer, self.requests[-1]))
-            gone = asyncio.ensure_future(reader.read())  # returns when the other side closes
-            await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (answering, gone):
-                task.cancel()
-            await asyncio.gather(answering, gone, return_exceptions=True)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+            with suppress(asyncio.IncompleteReadError, ConnectionError):  # callers who leave are the subject here
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"(?i)content-length: *(\d+)", head)
+                self.requests.append(head + await reader.readexactly(int(length[1]) if length else 0))
+                reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+                answering = asyncio.ensure_future(reply(writer, self.requests[-1]))
+                gone = asyncio.ensure_future(reader.read())  # returns when the other side closes
+                await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
+                for task in (answering, gone):
+                    task.cancel()
+                await asyncio.gather(answering, gone, return_exceptions=True)
         finally:
             self.open -= 1
             writer.close()
