@@ -237,6 +237,7 @@ class Soak:
         finally:
             if child.returncode is None:
                 child.kill()
+                await child.wait()
         self.record.note(outcome, outcome)
 
     async def _post(self, fault: str, raw: bytes, client: httpx.AsyncClient | None = None) -> None:

@@ -69,7 +69,9 @@ def build_page(
         watch = _watcher(tier, load)
         looks = [widgets.status, widgets.queue, widgets.language, widgets.desk]
         told = [widgets.status, widgets.queue, widgets.timer]
-        gr.on([page.load, widgets.timer.tick, widgets.box.focus], watch, looks, told, **QUICK)
+        # Looked at once more where one look is still under way: a pupil may begin to write while the page opens.
+        moments = [page.load, widgets.timer.tick, widgets.box.focus]
+        gr.on(moments, watch, looks, told, **QUICK, trigger_mode="always_last")
         answer.then(watch, looks, told, **QUICK)
         if standing:
             show = showing(standing, login=login)

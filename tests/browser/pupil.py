@@ -33,12 +33,16 @@ class Stage:
         url: Of the page.
         new_page: Opens a page of its own browser context (a pupil of its own), ready to use.
         loads: Its one entry is what the page is told of the line; may be changed at any time.
+        slow_s: Its one entry is how long it takes to be told.
+        looks: What it was told so far.
     """
 
     tier: ScriptedTier
     url: str
     new_page: Callable[..., Page]
     loads: list[Load | None]
+    slow_s: list[float]
+    looks: list[Load | None]
 
 
 @dataclass(frozen=True)

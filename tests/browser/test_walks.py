@@ -352,6 +352,15 @@ def test_the_place_is_told_beside_the_box_before_sending(stage: Stage) -> None:
     settled(page)
 
 
+def test_who_begins_to_write_while_the_page_opens_is_told_the_place_too(stage: Stage) -> None:
+    stage.slow_s[0] = 2.5
+    page = stage.new_page()
+    wait_until(lambda: len(stage.looks) == 1)
+    stage.loads[0] = Load(3, 0, 4096, 41.7)
+    box(page).focus()  # the look that the opening page took is still under way, and says that nobody waits
+    expect(page.locator("#queue .queue")).to_have_text(FRENCH["ahead_eta"].format(place=4, seconds=42))
+
+
 def test_a_debate_can_be_stopped_between_two_speeches(stage: Stage) -> None:
     stage.tier.script, stage.tier.pause_s = words(LONG), 0.05
     page = stage.new_page()
