@@ -14,7 +14,8 @@ class ScriptedEngine:
 
     Args:
         script: Events in order; an exception among them is raised at its place. `Finished` is added when it is missing.
-        pause_s: Seconds before each event, to leave time to press Stop.
+        pause_s: Seconds from one event to the next, to leave time to press Stop. A real engine goes on while its
+            reader is late, so what was due meanwhile comes at once.
         info: What `info` says.
         failure: What `failure` says; a test may set it later.
 
@@ -61,11 +62,11 @@ class ScriptedEngine:
         self.clients.append(client)
         loop = asyncio.get_running_loop()
         deadline = None if deadline_s is None else loop.time() + deadline_s
-        spoken, over = False, False
+        spoken, over, due = False, False, loop.time()
         try:
             for event in (*self.script, Finished("stop", Usage())):
-                rest_s = self.pause_s if deadline is None else max(min(self.pause_s, deadline - loop.time()), 0)
-                await asyncio.sleep(rest_s)
+                due += self.pause_s
+                await asyncio.sleep(max(min(due, deadline or due) - loop.time(), 0))
                 over = True  # unless the caller closes us at the next yield, this event is the last
                 if self.closed or self.failure is not None:
                     raise EngineError(self.failure or "The engine was closed.")

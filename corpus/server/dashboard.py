@@ -103,7 +103,7 @@ def _rows(state: State, first: str, second: str) -> list[dict[str, Any]]:
         fields = []
         for b, quota_b in sampler.quotas[second].items():
             pair = ((second, b), (first, a)) if swapped else ((first, a), (second, b))
-            count = sampler.pairs.get(pair, 0)
+            count = sampler.times_met(*pair)
             expected = sampler.served * quota_a * quota_b / max(1, sampler.wanted) ** 2
             never = pair not in sampler.feasible
             fields.append({"level": b, "count": count, "shade": "no" if never else shade(count, expected)})

@@ -6,13 +6,19 @@ neither too early nor after its deadline. Among what the windows allow, the pair
 
 import math
 import random
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
 
 from corpus.server.quotas import Cell, Place, Plan, check_feasible, remaining
 
 TRIES = 3  # whole cells drafted for each draw, the neediest is kept
 SWEEPS = 2
+NEVER = 3.0  # what a pair that was never served weighs more
+JITTER = 1e-9  # decides between equals
 ENDGAME = 60  # cells left from which rows are planned together, where pairs are forbidden
 SWAPS = 4000
 SIDEWAYS = 0.05  # of the swaps that mend nothing, how many are kept
@@ -24,6 +30,15 @@ class Sampler:
     >>> sampler = Sampler(Plan({"voice": {"je": 1, "il": 1}, "topic": {"dette": 1, "legs": 1}}, total=4), seed=7)
     >>> len({tuple(sampler.draw().values()) for _ in range(4)}), sampler.draw()
     (4, None)
+
+    Attributes:
+        quotas: How often each level is to be served, by dimension.
+        wanted: Cells in all.
+        counts: How often each level is served now, by dimension: accepted and leased.
+        served: Cells in all that are served now.
+        issued: Cells ever served; never taken back.
+        feasible: The pairs of levels that can be served at all.
+        unseen: Those that no cell has had yet.
     """
 
     def __init__(self, plan: Plan, *, seed: int = 0) -> None:
@@ -36,12 +51,11 @@ class Sampler:
         check_feasible(self.quotas, plan.forbidden)
         self.forbidden = plan.forbidden
         self.wanted = sum(next(iter(self.quotas.values())).values())
-        self.served = 0  # accepted and leased
-        self.issued = 0  # never taken back
+        self.served = 0
+        self.issued = 0
         self._seed = seed
         self._bound = {place[0] for pair in plan.forbidden for place in pair}
         self.counts: dict[str, dict[str, int]] = {name: dict.fromkeys(q, 0) for name, q in self.quotas.items()}
-        self.pairs: dict[tuple[Place, Place], int] = {}
         self._shares = {
             name: {level: q / max(1, self.wanted) for level, q in quota.items()} for name, quota in self.quotas.items()
         }
@@ -49,8 +63,23 @@ class Sampler:
         for name, quota in self.quotas.items():
             live = sum(1 for q in quota.values() if q > 0)
             self._theta[name] = 1 - 1 / (2 * live - 2) if live > 1 else 1.0
+        self._lay_out_pairs()
         self.feasible = self.feasible_pairs()
-        self.unseen = set(self.feasible)  # pairs that no issued cell has had yet
+        self.unseen = set(self.feasible)
+
+    def _lay_out_pairs(self) -> None:
+        """Number the places, and make a square of pairs of places for each thing that is asked of a pair."""
+        self._places = [(name, level) for name, quota in self.quotas.items() for level in quota]
+        self._at = {place: number for number, place in enumerate(self._places)}
+        shares = np.array([self._shares[name][level] for name, level in self._places])
+        names = np.array([name for name, _ in self._places])
+        self._apart = (names[:, None] != names[None, :]).astype(float)  # of two dimensions, so that they can meet
+        self._expected = np.outer(shares, shares)  # in one cell
+        self._met = np.zeros_like(self._expected)
+        self._barred = np.zeros_like(self._expected)
+        for pair in self.forbidden:
+            one, other = (self._at[place] for place in pair)
+            self._barred[one, other] = self._barred[other, one] = 1
 
     @property
     def free(self) -> list[str]:
@@ -77,14 +106,18 @@ class Sampler:
 
     def count(self, cell: Mapping[str, str]) -> None:
         """Count a cell that is issued: by `draw`, or read back from a log."""
-        self._add(cell, 1)
+        self._serve(cell, 1)
         self.issued += 1
         if self.unseen:
             self.unseen.difference_update(combinations([(name, cell[name]) for name in self.quotas], 2))
 
     def give_back(self, cell: Mapping[str, str]) -> None:
         """Return the quota of a cell that expired, was released or rejected."""
-        self._add(cell, -1)
+        self._serve(cell, -1)
+
+    def times_met(self, first: Place, second: Place) -> int:
+        """Return how many cells served now have both levels."""
+        return int(self._met[self._at[first], self._at[second]])
 
     def worst_error(self, names: Iterable[str] | None = None) -> float:
         """Return how far the most uneven level is from its share of what was served, in cells.
@@ -111,12 +144,15 @@ class Sampler:
                         found.add(((first, a), (second, b)))
         return found
 
-    def _add(self, cell: Mapping[str, str], step: int) -> None:
+    def _serve(self, cell: Mapping[str, str], step: int) -> None:
         for name, level in cell.items():
             self.counts[name][level] += step
-        for pair in combinations([(name, cell[name]) for name in self.quotas], 2):
-            self.pairs[pair] = self.pairs.get(pair, 0) + step
+        places = self._numbers(cell)
+        self._met[np.ix_(places, places)] += step
         self.served += step
+
+    def _numbers(self, cell: Mapping[str, str]) -> list[int]:
+        return [self._at[place] for place in cell.items()]
 
     def _open(self, name: str) -> list[str]:
         return [level for level, count in self.counts[name].items() if count < self.quotas[name][level]]
@@ -125,35 +161,48 @@ class Sampler:
         """Return the last issue at which copy number `copy` (from 0) may come."""
         return math.floor((copy + self._theta[name]) / self._shares[name][level] + 1e-9) + 1
 
-    def _can_follow(self, name: str, taken: str, now: int) -> bool:
-        """Whether, after `taken` at issue `now`, every copy due soon can still be placed in time."""
-        horizon = now + 2 * len(self.quotas[name])
-        due: list[int] = []
-        for level in self._open(name):
-            copy = self.counts[name][level] + (level == taken)
-            while copy < self.quotas[name][level] and (deadline := self._deadline(name, level, copy)) <= horizon:
-                due.append(deadline)
-                copy += 1
-        return all(deadline >= now + 1 + place for place, deadline in enumerate(sorted(due)))
-
     def candidates(self, name: str) -> list[str]:
         """Return the levels of a dimension that its windows allow at the next issue."""
         now = self.served + 1
         still = self._open(name)
         shares, counts = self._shares[name], self.counts[name]
         released = [one for one in still if counts[one] + 1 - shares[one] * now <= self._theta[name] + 1e-9] or still
-        safe = [level for level in released if self._can_follow(name, level, now)]
+        safe = self._safe(name, still, released, now)
         if safe or not released:
             return safe
         return [min(released, key=lambda level: self._deadline(name, level, counts[level]))]
 
-    def _need(self, first: Place, second: Place) -> float:
-        """Return how much a pair lags behind; one never seen weighs most."""
-        if (first, second) not in self.pairs and (second, first) in self.pairs:
-            first, second = second, first
-        expected = (self.served + 1) * self._shares[first[0]][first[1]] * self._shares[second[0]][second[1]]
-        seen = self.pairs.get((first, second), 0)
-        return (expected - seen) / (1 + expected) + (3 if seen <= 0 else 0)
+    def _safe(self, name: str, still: Sequence[str], released: Sequence[str], now: int) -> list[str]:
+        """Return the levels after which, given at issue `now`, every copy due soon can still be placed in time.
+
+        The copies due by a horizon are put in order of their deadlines; the one in place i (from 0) comes at issue
+        now + 1 + i at the earliest. Giving a level takes its first copy out, and those after it move up by one.
+        """
+        horizon = now + 2 * len(self.quotas[name])
+        first: dict[str, int] = {}
+        due: list[int] = []
+        for level in still:
+            copy = self.counts[name][level]
+            while copy < self.quotas[name][level] and (deadline := self._deadline(name, level, copy)) <= horizon:
+                first.setdefault(level, deadline)
+                due.append(deadline)
+                copy += 1
+        due.sort()
+        slack = [deadline - now - place for place, deadline in enumerate(due)]
+        late = next((place for place, spare in enumerate(slack) if spare < 1), len(due))  # where it stays in its place
+        lost = max((place for place, spare in enumerate(slack) if spare < 0), default=-1)  # even if it moves up
+        safe = []
+        for level in released:
+            taken = bisect_left(due, first[level]) if level in first else len(due)
+            if late >= taken and lost <= taken:
+                safe.append(level)
+        return safe
+
+    def _needs(self) -> NDArray[np.float64]:
+        """Return how much each pair of places lags behind; one never served weighs most, one of a dimension nothing."""
+        expected = (self.served + 1) * self._expected
+        need: NDArray[np.float64] = ((expected - self._met) / (1 + expected) + NEVER * (self._met <= 0)) * self._apart
+        return need
 
     def _allowed(self, place: Place, cell: Mapping[str, str]) -> bool:
         return not any(frozenset({place, other}) in self.forbidden for other in cell.items() if other[0] != place[0])
@@ -161,36 +210,58 @@ class Sampler:
     def _best(self, chance: random.Random) -> Cell | None:
         """Return the neediest of some drafts."""
         possible = {name: self.candidates(name) for name in self.quotas}
+        needs = self._needs()
         best: Cell | None = None
         highest = -math.inf
         for _ in range(TRIES):
-            cell = self._draft(possible, chance, {})
+            cell = self._draft(possible, needs, chance, {})
             if len(cell) < len(self.quotas):
                 continue
-            need = sum(self._need(*pair) for pair in combinations(cell.items(), 2))
+            places = self._numbers(cell)
+            need = float(needs[np.ix_(places, places)].sum())
             if need > highest:
                 best, highest = {name: cell[name] for name in self.quotas}, need
         return best
 
-    def _draft(self, possible: Mapping[str, list[str]], chance: random.Random, begun: Mapping[str, str]) -> Cell:
+    def _draft(
+        self,
+        possible: Mapping[str, Sequence[str]],
+        needs: NDArray[np.float64],
+        chance: random.Random,
+        begun: Mapping[str, str],
+    ) -> Cell:
         """Return `begun` with the dimensions of `possible` added, as far as they can be."""
         cell: Cell = dict(begun)
+        options = {name: np.array([self._at[name, one] for one in levels], int) for name, levels in possible.items()}
+        begun_at = self._numbers(begun)
+        need = needs[:, begun_at].sum(1) + [JITTER * chance.random() for _ in self._places]
+        barred = self._barred[:, begun_at].sum(1)
         order = sorted(possible, key=lambda name: (len(possible[name]), chance.random()))
         for _ in range(SWEEPS):
             for name in order:
-                others = [place for place in cell.items() if place[0] != name]
-                fitting = [level for level in possible[name] if self._allowed((name, level), cell)]
-                if fitting:
-                    cell[name] = max(
-                        fitting,
-                        key=lambda level: (sum(self._need((name, level), one) for one in others), chance.random()),
-                    )
-                elif name not in cell:
-                    late = [level for level in self._open(name) if self._allowed((name, level), cell)]
-                    if late:
-                        now, shares, counts = self.served + 1, self._shares[name], self.counts[name]
-                        cell[name] = max(late, key=lambda level: shares[level] * now - counts[level])
+                fitting = options[name][barred[options[name]] == 0]
+                if fitting.size:
+                    new = int(fitting[need[fitting].argmax()])
+                elif name in cell or (late := self._late(name, cell)) is None:
+                    continue
+                else:
+                    new = self._at[name, late]
+                if name in cell:
+                    old = self._at[name, cell[name]]
+                    if old == new:
+                        continue
+                    need -= needs[:, old]
+                    barred -= self._barred[:, old]
+                need += needs[:, new]
+                barred += self._barred[:, new]
+                cell[name] = self._places[new][1]
         return cell
+
+    def _late(self, name: str, cell: Mapping[str, str]) -> str | None:
+        """Return the level that lags most of those that a cell allows, whatever the windows say."""
+        allowed = [level for level in self._open(name) if self._allowed((name, level), cell)]
+        now, shares, counts = self.served + 1, self._shares[name], self.counts[name]
+        return max(allowed, key=lambda level: shares[level] * now - counts[level], default=None)
 
     def _planned(self, chance: random.Random) -> Cell | None:
         """Return a row of a plan for all that is left, so that the last cells still combine."""
@@ -212,7 +283,8 @@ class Sampler:
         if not usable:
             return None
         # Windows hold to the end where nothing is forbidden, so those dimensions are not planned but drawn as before.
-        cell = self._draft({name: self.candidates(name) for name in self.free}, chance, max(usable, key=self._lag))
+        free = {name: self.candidates(name) for name in self.free}
+        cell = self._draft(free, self._needs(), chance, max(usable, key=self._lag))
         return {name: cell[name] for name in self.quotas}
 
     def _lag(self, cell: Mapping[str, str]) -> float:

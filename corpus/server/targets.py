@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jsonschema
+import jsonschema_rs
 import toon_format
 
 from errors import CorpusError
@@ -17,7 +18,8 @@ _FENCE = re.compile(r"\A\s*```[a-z]*\n(.*?)\n?```\s*\Z", re.DOTALL)
 _RULE = re.compile(r"[A-Z]\d\d")
 
 # By id of the schema: making one costs more than using it. The validator keeps its schema, so the id stays its own.
-_VALIDATORS: dict[int, jsonschema.Draft202012Validator] = {}
+# The quick one, in Rust, only says whether; the other one says what is wrong, and where.
+_VALIDATORS: dict[int, tuple[jsonschema_rs.Draft202012Validator, jsonschema.Draft202012Validator]] = {}
 
 Target = dict[str, Any]
 
@@ -51,11 +53,15 @@ def empties(value: Any, path: str = "$") -> Iterator[Finding]:
 
 def schema_findings(target: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Finding]:
     """Return what JSON Schema finds, formats such as dates included."""
-    validator = _VALIDATORS.get(id(schema))
-    if validator is None:
-        validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
-        _VALIDATORS[id(schema)] = validator
-    errors = sorted(validator.iter_errors(target), key=lambda error: error.json_path)
+    if id(schema) not in _VALIDATORS:
+        _VALIDATORS[id(schema)] = (
+            jsonschema_rs.Draft202012Validator(dict(schema), validate_formats=True),
+            jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker()),
+        )
+    quick, thorough = _VALIDATORS[id(schema)]
+    if quick.is_valid(target):
+        return []
+    errors = sorted(thorough.iter_errors(target), key=lambda error: error.json_path)
     return [_found(error, schema) for error in errors]
 
 

@@ -193,9 +193,11 @@ def test_a_worker_that_fails_is_told(tmp_path: Path, script: str, said: str) -> 
 
 
 STARTER = """
+import signal
 import sys
 from pathlib import Path
 from conversion.environments import run_worker
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would have it ignored
 run_worker(Path(sys.executable), Path(sys.argv[1]) / "w.py", {}, Path(sys.argv[1]))
 """
 

@@ -5,7 +5,6 @@ writes, its log and its ledger included, lies there.
 """
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -53,7 +52,7 @@ def running(tiny_gguf: Path, tmp_path: Path) -> Iterator[tuple[httpx.Client, Pat
                     time.sleep(0.1)
                 yield client, home
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             process.wait(20)
 
 

@@ -61,7 +61,7 @@ def test_forbidden_pairs_never_meet_and_nothing_is_left_over(seed: int) -> None:
     run(sampler, expired=0.1, seed=seed)
     assert sampler.counts == sampler.quotas
     first, second = ("persona", "notaire"), ("voice", "il")
-    assert sampler.pairs.get((first, second), 0) == 0
+    assert sampler.times_met(first, second) == 0
 
 
 def test_the_same_seed_draws_the_same_and_a_replay_goes_on_exactly() -> None:
