@@ -17,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +27,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from benchmarks.instruction_load import ROOT, Seen, case_text, serving, write
+from benchmarks.instruction_load import ROOT, Seen, case_text, desk, serving, write
 from benchmarks.machine import save
 from cli import run_commands
 from corpus.seed.cases import Found, load_seed, write_seed
@@ -141,7 +142,7 @@ def quantiles(values: Sequence[float]) -> dict[str, float]:
 def balance(
     total: Annotated[int, typer.Option(help="Cases in all.")] = 5000,
     seeds: Annotated[int, typer.Option(help="Of which a skewed seed corpus has so many.")] = 300,
-    think: Annotated[float, typer.Option(help="Seconds that a text takes a writer, on average.")] = 0.3,
+    think: Annotated[float, typer.Option(help="Seconds that a text takes a writer, on average.")] = 1.0,
     out: Annotated[Path, typer.Option(help="Result (JSON); its part `balance` is replaced.")] = RESULT,
 ) -> None:
     """Fill a corpus with simulated writers, and look at every step of it."""
@@ -150,24 +151,15 @@ def balance(
         state, seeded = Path(place) / "state", Path(place) / "seed"
         skewed_seed(domain, seeds, seeded)
         seen = Seen()
-        arguments = [
-            "--state",
-            str(state),
-            "--target",
-            str(total),
-            "--seed-corpus",
-            str(seeded),
-            "--lease",
-            str(LEASE_S),
-        ]
+        arguments = ["--state", str(state), "--target", str(total), "--seed-corpus", str(seeded)]
+        arguments += ["--lease", str(LEASE_S)]
         load = [os.getloadavg()[0]]  # of the machine before, and after: others' work makes an answer late
         began = time.monotonic()
-        with serving(arguments) as (process, port):
+        with serving(arguments) as (process, port), desk() as texts:
 
             async def all_writers() -> None:
-                await asyncio.gather(
-                    *(write(port, f"w{number}", seen, think_s=think, seed=0) for number in range(WRITERS))
-                )
+                names = [f"w{number}" for number in range(WRITERS)]
+                await asyncio.gather(*(write(port, name, seen, think_s=think, seed=0, texts=texts) for name in names))
 
             asyncio.run(all_writers())
             took_s = time.monotonic() - began
@@ -254,8 +246,8 @@ def killed(
     lost: list[str] = []
     for number in range(times):
         seen = Seen()
-        with serving(arguments) as (process, port):
-            asyncio.run(_load_and_kill(process, port, seen, chance.uniform(0.5, 1.5) * under_load_s, number))
+        with serving(arguments) as (process, port), desk() as texts:
+            asyncio.run(_load_and_kill(process, port, seen, chance.uniform(0.5, 1.5) * under_load_s, number, texts))
         acknowledged |= set(seen.accepted)
         handed |= set(seen.issued)
         events = events_of(state)
@@ -263,8 +255,8 @@ def killed(
         lost += sorted(
             (acknowledged - kept) | (handed - {event["id"] for event in events if event["event"] == "issued"})
         )
-    with serving(arguments) as (process, port):
-        asyncio.run(_load_and_kill(process, port, Seen(), under_load_s, times, how=signal.SIGINT))
+    with serving(arguments) as (process, port), desk() as texts:
+        asyncio.run(_load_and_kill(process, port, Seen(), under_load_s, times, texts, how=signal.SIGINT))
     grown = derived(state)
     for name in grown:
         (state / name).unlink()
@@ -285,10 +277,17 @@ def killed(
 
 
 async def _load_and_kill(
-    process: subprocess.Popen[bytes], port: int, seen: Seen, after_s: float, seed: int, how: int = signal.SIGKILL
+    process: subprocess.Popen[bytes],
+    port: int,
+    seen: Seen,
+    after_s: float,
+    seed: int,
+    texts: Executor,
+    how: int = signal.SIGKILL,
 ) -> None:
     work = [
-        asyncio.create_task(write(port, f"w{n}", seen, think_s=0.02, seed=seed, faults=False)) for n in range(WRITERS)
+        asyncio.create_task(write(port, f"w{n}", seen, think_s=0.02, seed=seed, texts=texts, faults=False))
+        for n in range(WRITERS)
     ]
     await asyncio.sleep(after_s)
     os.kill(process.pid, how)

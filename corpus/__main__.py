@@ -194,7 +194,7 @@ TRAINED_ON = {"schemes": ("dialogues/*.jsonl",), "business_analyst": ("business_
 
 def open_workshop(
     domain: str, state: Path, target: int, seed: int, schema: Path | None, seeds: Path | None, known: list[Path] | None,
-    lease_s: float | None = None,
+    lease_s: float | None = None, *, later: bool = False,
 ) -> "Workshop":  # fmt: skip
     """Open the workshop that the options name: the same ones open the same."""
     from corpus.seed.cases import known_texts, load_seed
@@ -211,7 +211,7 @@ def open_workshop(
     paths = [*(known or ()), *(path for name in TRAINED_ON.get(domain, ()) for path in sorted(Path("data").glob(name)))]
     texts = [*given.texts, *(text for path in paths for text in known_texts(path))]
     given = SeedCorpus(given.cells, given.messages, texts)
-    return Workshop(state, loaded, total=target, seed=seed, seeds=given, lease_s=lease_s or LEASE_S)
+    return Workshop(state, loaded, total=target, seed=seed, seeds=given, lease_s=lease_s or LEASE_S, later=later)
 
 
 @app.command()
@@ -235,11 +235,10 @@ def serve(
     secret = load_settings().corpus_token
     if host != LOCAL and (secret is None or host == "0.0.0.0"):  # noqa: S104  refused
         raise CorpusError(f"--host {host}: set BAF_CORPUS_TOKEN, and name the one address by which agents call.")
-    workshop = open_workshop(domain, state, target, seed, schema, seed_corpus, known, lease)
+    workshop = open_workshop(domain, state, target, seed, schema, seed_corpus, known, lease, later=True)
     try:
         said = workshop.summary()
         talk.print(f"http://{host}:{port}/dashboard: domain {domain}, {said['wanted']} cases to write, kept in {state}")
-        workshop.prepare()
         routes = build_app(workshop, names=[host], token=secret.get_secret_value() if secret else None)
         sys.setswitchinterval(0.001)  # seconds: who asks for an instruction waits for no comparison of texts
         uvicorn.run(routes, host=host, port=port, log_level="warning", access_log=False)

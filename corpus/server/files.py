@@ -116,24 +116,29 @@ class Files:
                     write_whole(path, content)
         for name, many in lines.items():
             write_whole(self.folder / name, "".join(many))
-        self._summarise(state)
+        self._summarise(numbers(state))
 
-    def add(self, event: Event, one: Instruction, state: State) -> None:
-        """Write what an event adds, that `state` has seen already.
+    def add(self, happened: Iterable[tuple[Event, Instruction]], said: dict[str, Any]) -> None:
+        """Write what some events add.
+
+        Args:
+            happened: Events in order, each with its instruction after it.
+            said: `report.numbers` after the last one.
 
         Raises:
-            CorpusError: The disk refuses (`code`: files_lag); the log has the event, so the next start mends it.
+            CorpusError: The disk refuses (`code`: files_lag); the log has the events, so the next start mends it.
         """
-        made = self._derived(event, one)
         try:
-            for name, line in made.lines.items():
-                if name not in self._open:
-                    self._open[name] = (self.folder / name).open("a", encoding="utf-8")
-                self._open[name].write(line)
-                self._open[name].flush()
-            for name, content in made.files.items():
-                write_whole(self.folder / name, content)
-            self._summarise(state)
+            for event, one in happened:
+                made = self._derived(event, one)
+                for name, line in made.lines.items():
+                    if name not in self._open:
+                        self._open[name] = (self.folder / name).open("a", encoding="utf-8")
+                    self._open[name].write(line)
+                    self._open[name].flush()
+                for name, content in made.files.items():
+                    write_whole(self.folder / name, content)
+            self._summarise(said)
         except OSError as error:
             raise CorpusError(
                 f"{self.folder}: {error.strerror}; the log is whole, make room and start again.", code="files_lag"
@@ -145,8 +150,7 @@ class Files:
             file.close()
         self._open.clear()
 
-    def _summarise(self, state: State) -> None:
-        said = numbers(state)
+    def _summarise(self, said: dict[str, Any]) -> None:
         write_whole(self.folder / "summary.json", json_line(said))
         write_whole(self.folder / "summary.md", as_markdown(said))
 

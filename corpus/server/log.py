@@ -1,4 +1,4 @@
-"""The append-only log of a workshop: one event a line, on disk before anybody is told. Knows no event's meaning."""
+"""The append-only log of a workshop: one event a line, written before anybody is told. Knows no event's meaning."""
 
 import errno
 import fcntl
@@ -67,8 +67,13 @@ class Log:
                     raise CorpusError(f"{self.path}:{number}: no event; restore the log from a copy.")
                 yield event
 
-    def append(self, event: Event) -> None:
-        """Write one event and wait until the disk has it.
+    def append(self, event: Event, *, wait: bool = True) -> None:
+        """Write one event.
+
+        Args:
+            event: What happened.
+            wait: Whether the disk must have it before anybody is told. What does not wait survives the end of this
+                process, and a power cut as soon as a later event has waited.
 
         Raises:
             CorpusError: It cannot be written (`code`: not_kept); the log is as it was.
@@ -76,6 +81,8 @@ class Log:
         line = json.dumps(event, ensure_ascii=False).encode() + b"\n"
         try:
             _write(self._file, line)
+            if wait:
+                os.fdatasync(self._file.fileno())
         except OSError as error:
             self._file.truncate(self._size)  # half a line would spoil the next one
             raise CorpusError(f"{self.path}: {error.strerror}; make room, then send again.", code="not_kept") from None
@@ -90,4 +97,3 @@ class Log:
 def _write(file: FileIO, line: bytes) -> None:
     if file.write(line) != len(line):  # a full disk takes the beginning
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    os.fdatasync(file.fileno())

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
-from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
 from corpus.server.dashboard import HEADERS, draw, view
@@ -74,8 +73,7 @@ def _name_errors(app: FastAPI) -> None:
 
 def _add_writers_routes(app: FastAPI, workshop: Workshop) -> None:
     def as_leased(one: Instruction) -> JSONResponse:
-        # The next one is drawn when this one has been sent: drawing takes longer than all the rest.
-        return JSONResponse({"state": "leased", **workshop.told(one)}, background=BackgroundTask(workshop.prepare))
+        return JSONResponse({"state": "leased", **workshop.told(one)})
 
     def give(agent: str) -> JSONResponse:
         one = workshop.next(agent)
@@ -91,7 +89,7 @@ def _add_writers_routes(app: FastAPI, workshop: Workshop) -> None:
         return give(agent_id)
 
     @app.post("/next-instruction", response_model=Leased | NoneLeft, responses=responses(400, 413, 415))
-    def next_by_post(asking: Asking) -> JSONResponse:
+    async def next_by_post(asking: Asking) -> JSONResponse:
         """Return the agent's live instruction, or lease it a new one."""
         return give(asking.agent_id)
 
@@ -162,6 +160,6 @@ def _add_readers_routes(app: FastAPI, workshop: Workshop) -> None:
         """Return a file of the folder."""
         if name not in EXPORTS:
             return refusal(404, "unknown_file", f"no file {name!r}; there are {', '.join(EXPORTS)}.")
-        content = workshop.look(lambda _: (workshop.folder / name).read_bytes())  # no line is written meanwhile
+        content = workshop.read(name)
         named = {"Content-Disposition": f'attachment; filename="{name}"'}
         return Response(content, media_type="application/octet-stream", headers=named)

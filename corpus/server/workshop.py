@@ -6,10 +6,12 @@ A restart replays the log and goes on exactly.
 
 import hashlib
 import json
+import logging
 import random
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,9 +28,14 @@ from corpus.server.targets import TOON_SPEC, Finding, Target
 from corpus.server.texts import Copies, findings, is_arguable, refuse_unfit
 from errors import CorpusError
 
+log = logging.getLogger(__name__)
+
 LEASE_S = 1800.0
 MOST_REJECTS = 3  # of one instruction; then its quota goes back
 ANONYMOUS = "anonymous"
+SENT_S = 0.003  # after which an answer is on its way, and what it left to do takes nobody's time
+LOOK_S = 0.05  # between two looks at the leases while nothing happens
+FILES_S = 0.05  # after which the files are written: one summary for all that happened meanwhile
 
 T = TypeVar("T")
 
@@ -87,8 +94,20 @@ class Workshop:
         seeds: SeedCorpus | None = None,
         lease_s: float = LEASE_S,
         clock: Callable[[], float] = time.time,
+        later: bool = False,
     ) -> None:
         """Open the folder and go on where its log ends.
+
+        Args:
+            folder: Of the log and all that is made of it.
+            domain: What is written about.
+            total: Cases wanted, those that exist included.
+            seed: Of the draws.
+            seeds: Cases that exist.
+            lease_s: Seconds of a lease that nobody renews.
+            clock: Seconds since the epoch.
+            later: What nobody waits for is left to a thread of its own, which begins when the answer is on its way:
+                the next draw, and the files but the log.
 
         Raises:
             CorpusError: It is in use, its log is damaged, it was begun with another plan, or the plan is impossible.
@@ -100,6 +119,11 @@ class Workshop:
         self._state = State(domain.key, plan, seed, Copies(given.texts), domain.paths)
         self._files = Files(folder, domain, given.messages)
         self._guard = threading.RLock()
+        # Of the files. Taken before the guard, never after it; where an event writes them at once, the same lock.
+        self._writing = threading.RLock() if later else self._guard
+        self._unwritten: deque[tuple[Event, Instruction]] = deque()
+        self._lag: CorpusError | None = None
+        self._happened, self._closing = threading.Event(), False
         self._ready: _Prepared | None = None
         self._log = Log(folder)
         try:
@@ -107,6 +131,9 @@ class Workshop:
         except CorpusError:
             self._log.close()
             raise
+        self._clerk = threading.Thread(target=self._work_later, name="clerk") if later else None
+        if self._clerk:
+            self._clerk.start()
 
     @property
     def instructions(self) -> Mapping[str, Instruction]:
@@ -149,7 +176,43 @@ class Workshop:
         """Draw the next instruction now, while nobody waits for it; it is the same one that `next` would draw."""
         # An error of the domain is raised again by whoever asks next, and told to them.
         with self._guard, suppress(CorpusError):
+            self._expire()
             self._prepared()
+
+    def _work_later(self) -> None:
+        """Until the workshop closes: end leases in time, draw ahead after each event, write the files soon."""
+        self.prepare()
+        due = 0.0
+        while not self._closing:
+            happened = self._happened.wait(max(due - time.monotonic(), 0) if self._unwritten else LOOK_S)
+            if happened:
+                self._happened.clear()
+                time.sleep(SENT_S)
+                due = due if due > time.monotonic() else time.monotonic() + FILES_S
+            self.prepare()
+            if not happened:
+                self._catch_up_or_tell()
+
+    def _catch_up_or_tell(self) -> None:
+        try:
+            self.catch_up()
+        except CorpusError as error:
+            log.error("%s", error)
+            self._lag = error  # told to whoever asks next
+
+    def catch_up(self) -> None:
+        """Write what the events so far leave in the files.
+
+        Raises:
+            CorpusError: The disk refuses (`code`: files_lag); the log has it all, so the next start mends it.
+        """
+        with self._writing:
+            with self._guard:
+                made = list(self._unwritten)
+                self._unwritten.clear()
+                said = numbers(self._state)
+            if made:
+                self._files.add(made, said)
 
     def renew(self, name: str, agent: str, token: str | None = None) -> Instruction:
         """Begin the lease of a live instruction again; with its token, another agent takes it over.
@@ -252,9 +315,20 @@ class Workshop:
             self._expire()
             return at(self._state)
 
+    def read(self, name: str) -> bytes:
+        """Return one of the files as it is after the last event; nothing is written meanwhile."""
+        with self._writing:
+            self.catch_up()
+            return (self.folder / name).read_bytes()
+
     def close(self) -> None:
-        """Give the folder back."""
-        with self._guard:
+        """Write what is left and give the folder back."""
+        if self._clerk:
+            self._closing = True
+            self._happened.set()
+            self._clerk.join()
+        with self._writing, self._guard:
+            self._catch_up_or_tell()
             self._files.close()
             self._log.close()
 
@@ -301,9 +375,16 @@ class Workshop:
         return now
 
     def _record(self, event: Event) -> Instruction:
-        self._log.append(event)
+        if self._lag is not None:
+            lag, self._lag = self._lag, None
+            raise lag
+        self._log.append(event, wait="text" in event)
         one = self._state.apply(event)
-        self._files.add(event, one, self._state)
+        self._unwritten.append((event, one))
+        if self._clerk:
+            self._happened.set()
+        else:
+            self.catch_up()
         return one
 
     def _prepared(self) -> _Prepared | None:

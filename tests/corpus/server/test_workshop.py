@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from corpus.server.targets import from_toon, to_toon
 from corpus.server.workshop import MOST_REJECTS, SeedCorpus, Workshop
 from dialogue.prompt import Message
 from errors import CorpusError
+from tests.serving import wait_until
 
 ROOT = Path(__file__).parents[3]
 DOMAIN = load_domain("schemes")
@@ -437,3 +439,41 @@ def test_drawing_ahead_changes_nothing(tmp_path: Path) -> None:
         made.append([(one.cell, one.target) for one in workshop.instructions.values()])
         workshop.close()
     assert made[0] == made[1]
+
+
+def test_a_server_writes_the_files_when_the_answer_is_on_its_way(tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path, DOMAIN, total=40, seed=1, later=True)
+    try:
+        for number in range(5):
+            one = workshop.next(f"ada-{number}")
+            assert one is not None
+            assert workshop.submit(one.id, f"ada-{number}", write(one)).status == "accepted"
+        assert len(workshop.read("issued_instructions.jsonl").splitlines()) == 5  # whoever reads gets them as they are
+        one = workshop.next("bob")
+        wait_until(lambda: (tmp_path / "instructions" / "INS-0006.json").exists(), 5)  # and they come by themselves
+        wait_until(lambda: json.loads((tmp_path / "summary.json").read_bytes())["issued"] == 6, 5)
+    finally:
+        workshop.close()
+    kept = files_of(tmp_path)
+    again = open_workshop(tmp_path)
+    again.close()
+    assert files_of(tmp_path) == kept
+
+
+def test_files_that_lag_are_told_to_whoever_asks_next_and_mended_at_the_next_start(tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path, DOMAIN, total=40, seed=1, later=True)
+    try:
+        (tmp_path / "summary.json.partial").mkdir()  # cannot be written
+        assert workshop.next("ada") is not None  # the log has it: the answer stands
+        time.sleep(0.5)
+        with pytest.raises(CorpusError) as caught:
+            workshop.next("bob")
+        assert caught.value.code == "files_lag"
+        (tmp_path / "summary.json.partial").rmdir()
+        assert workshop.next("bob") is not None
+    finally:
+        workshop.close()
+    again = open_workshop(tmp_path)
+    assert sorted(again.instructions) == ["INS-0001", "INS-0002"]
+    again.close()
+    assert json.loads((tmp_path / "summary.json").read_bytes())["issued"] == 2
