@@ -42,7 +42,7 @@ SAMPLE_S = 10.0
 FAULT_S = 5.0  # between two faults
 STOPPED_S = 12.0  # a client that is stopped reads nothing for so long
 WARM_UP = 0.25  # of the time: caches fill, and nothing is concluded
-MAX_ROWS = 720  # of samples in the result
+MAX_ROWS = 180  # of samples in the result; the plot has them all
 GROWTH = {"own_mb": 0.05, "descriptors": 0.1, "threads": 0.1}  # of the median, over the time observed
 SLACK = {"own_mb": 24.0, "descriptors": 4.0, "threads": 2.0}  # less than this is no growth
 ALLOWED = {"200", "400", "429", "closed", "killed", "stopped", "reset"}
@@ -353,7 +353,7 @@ def soak(
     path = find_model(model, data_dir)
     start = Start(path, port, threads, data_dir, data_dir / "bench-cache" / path.stem)
     record, said = soak_server(path, hours, pupils, seed, start)
-    step = max(len(record.samples) // MAX_ROWS, 1)
+    step = -(-len(record.samples) // MAX_ROWS) or 1
     told = {"faults": {name: dict(ends) for name, ends in sorted(record.faults.items())}, "answers": record.answers,
             "tokens": record.tokens}  # fmt: skip
     run = {"model": path.stem, "hours": hours, "pupils": pupils, "threads": threads, "seed": seed, "queue": QUEUE,

@@ -103,17 +103,16 @@ def odds(scores: Mapping[str, float]) -> tuple[Kind, float]:
     return kind, scores[kind] + math.log(rest) - scores["none"]
 
 
-def sounds(spelled: str, least: float = ODDS) -> Kind | None:
-    """Return the danger that a spelled-out message seems to speak of, or None.
+def sounds(spelled: str) -> tuple[Kind, float]:
+    """Return the likeliest danger of a spelled-out message and its log odds; a story or an exercise is none.
 
     Args:
         spelled: As `dialogue.french.plain` returns it.
-        least: Log odds from which it does.
 
-    >>> sounds("je veux que la douleur s'arrete pour toujours"), sounds("les stoiciens et la douleur")
-    ('self_harm', None)
+    >>> kind, found = sounds("je veux que la douleur s'arrete pour toujours")
+    >>> kind, found > ODDS, sounds("les stoiciens et la douleur")[1] > DOUBT
+    ('self_harm', True, False)
     """
     if FICTION.search(spelled) or EXERCISE.search(spelled):
-        return None
-    kind, found = odds(MODEL.scores(seen(spelled)))
-    return kind if found >= least else None
+        return DANGERS[0], -math.inf
+    return odds(MODEL.scores(seen(spelled)))

@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from dialogue.alarm import ANY_DANGER, DOUBT, sounds
+from dialogue.alarm import ANY_DANGER, DOUBT, ODDS, sounds
 from dialogue.distress import EXERCISE, FICTION, FIRST_PERSON, IDIOMS, RULES, TOPIC, Kind
 from dialogue.french import plain
 from errors import SettingsError
@@ -123,12 +123,17 @@ def assess(text: str) -> Distress:
             if (first or not rule.first_person) and rule.pattern.search(sentence):
                 return Distress("personal", rule.kind, rule.name)
     windows = _windows(said)
+    doubt: Distress | None = None
     for window in windows:  # of a page only what holds a word of danger: the rest would cost much and find nothing
-        if (len(windows) == 1 or ANY_DANGER.search(window)) and (kind := sounds(window)):
+        if len(windows) > 1 and not ANY_DANGER.search(window):
+            continue
+        kind, odds = sounds(window)
+        if odds >= ODDS:
             return Distress("personal", kind, "model")
-    for window in windows:
-        if (len(windows) == 1 or ANY_DANGER.search(window)) and (kind := sounds(window, DOUBT)):
-            return Distress("doubt", kind, "model")
+        if odds >= DOUBT and doubt is None:
+            doubt = Distress("doubt", kind, "model")
+    if doubt:
+        return doubt
     if bare != text:  # a theme may stand in the quotation alone
         whole = IDIOMS.sub(" ", plain(text))
     return Distress("topic") if TOPIC.search(whole) else NOTHING

@@ -96,20 +96,26 @@ def plan_turn(conversation: Conversation) -> Plan:
     distress = assess(said[-1])
     if distress.stops:
         return Plan(conversation, distress, None)
-    return Plan(without_stopped(conversation), distress, limit_for(said[-1], conversation.persona, said[:-1]))
+    kept = without_stopped(conversation, last=distress)
+    return Plan(kept, distress, limit_for(said[-1], conversation.persona, said[:-1]))
 
 
-def without_stopped(conversation: Conversation) -> Conversation:
+def without_stopped(conversation: Conversation, last: Distress | None = None) -> Conversation:
     """Return the conversation without the exchanges in which a card answered.
 
     What a pupil in need wrote is read by no model: not then, and not in the turns that follow.
+
+    Args:
+        conversation: Any.
+        last: What was found in its last pupil's message, where that is known.
     """
     opening = conversation.turns[: len(conversation.turns) - len(conversation.exchanges)]
     kept: list[Turn] = []
     stopped = False
-    for turn in conversation.exchanges:
+    newest = max((at for at, turn in enumerate(conversation.exchanges) if turn.role == "user"), default=0)
+    for at, turn in enumerate(conversation.exchanges):
         if turn.role == "user":
-            stopped = assess(turn.text).stops
+            stopped = (last if last and at == newest else assess(turn.text)).stops
         if not stopped:
             kept.append(turn)
     return replace(conversation, turns=(*opening, *kept))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dialogue.alarm import DANGERS, THEMES_FILE, VERDICTS, load_themes, odds, seen, sounds
+from dialogue.alarm import DANGERS, ODDS, THEMES_FILE, VERDICTS, load_themes, odds, seen, sounds
 from dialogue.french import plain
 from errors import SettingsError
 
@@ -27,7 +27,9 @@ def test_odds_by_hand() -> None:
     "text", ["Je voudrais que mon cœur s'arrête.", "il me cogne dès qu'il a bu", "jdors dehors depuis trois jours"]
 )
 def test_danger_is_heard(text: str) -> None:
-    assert sounds(plain(text)) in DANGERS
+    kind, found = sounds(plain(text))
+    assert kind in DANGERS
+    assert found >= ODDS
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,7 @@ def test_danger_is_heard(text: str) -> None:
     ],
 )
 def test_calm_is_left_alone(text: str) -> None:
-    assert sounds(plain(text)) is None
+    assert sounds(plain(text))[1] < ODDS
 
 
 @pytest.mark.parametrize("text", ["[danger]\na = 'x'", "[danger]\na = '('\n[calm]\nb = 'x'", "[danger"])
