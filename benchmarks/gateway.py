@@ -4,18 +4,18 @@
 
 The engine is one that follows a script at the pace of a GPU elsewhere (it takes no processor time here), so that what
 is measured is ours: token, body, ledger, search, prompt, events, client. Direct and through the gateway are asked in
-turn, in one run. A page is asked the whole way: router's client over a real port. Four questions come again and again,
-as in a talk, so their vectors are remembered; `first_token_new_question` asks what was never asked before, and stands
-beside the bounds. Exit status 1 where a bound is exceeded.
+turn, in one run. A page is asked the whole way: the premium tier's client, and the gateway in a process of its own.
+Four questions come again and again, as in a talk, so their vectors are remembered; `first_token_new_question` asks what
+was never asked before, and stands beside the bounds. Exit status 1 where a bound is exceeded.
 """
 
 import asyncio
 import hashlib
 import json
 import logging
+import multiprocessing
 import socket
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
@@ -24,9 +24,9 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Annotated, Any
 
+import httpx
 import typer
 import uvicorn
-from fastapi import FastAPI
 
 from benchmarks.machine import save
 from cli import run_commands
@@ -50,6 +50,8 @@ from tiers.store import Store
 SECRET = "only for the length of this measurement"  # noqa: S105 - protects nothing
 FIRST_TOKEN_MS, THROUGHPUT_SHARE = 15.0, 0.03
 PACE_S = 0.02  # 50 tokens a second: a 14B on an A10
+WORD = Token("mot ")
+SHORT = (WORD,) * 4
 QUESTIONS = (
     "Est-ce que mentir par humanité est contraire au devoir ?",
     "Peut-on être libre en obéissant à la loi morale ?",
@@ -89,34 +91,38 @@ def key(n: int) -> str:
     return hashlib.sha256(str(n).encode()).hexdigest()
 
 
+def serve(listener: socket.socket, script: tuple[Token, ...], data_dir: Path, folder: Path) -> None:
+    """Serve the gateway over an engine that says `script`, with the notes and a ledger on disk, until killed."""
+    tier = CitedTier(paced(script), notes_searcher(data_dir), Reading(n_ctx=8192), model="paced")
+    limits = limits_of(Decimal(10_000), Decimal(10_000), Decimal("1.48"))
+    store = Store(f"sqlite:///{folder}/gateway-{len(script)}.sqlite")
+    account = LedgerAccount(Ledger(store, limits), store, limits)
+    app = gateway(tier, seal=Seal(SECRET), account=account, price=Price(Decimal("1.48")))
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off")).run([listener])
+
+
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """Serve in a thread; give the address."""
+def served(script: tuple[Token, ...], data_dir: Path, folder: Path) -> Iterator[str]:
+    """Run `serve` as a process of its own; give its address once it answers."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
+    arguments = (listener, script, data_dir, folder)
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=arguments)
+    process.start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.listen()  # the process accepts; whoever comes before it is there waits
+        httpx.get(f"{url}/health", timeout=60)
+        yield url
     finally:
-        server.should_exit = True
-        thread.join(10)
+        process.kill()
+        process.join()
         listener.close()
 
 
-@contextmanager
-def gateway_over(engine: Engine, data_dir: Path, folder: Path) -> Iterator[tuple[str, bool]]:
-    """Serve the gateway, with the notes and a ledger on disk; give its address, and whether it searches by meaning."""
-    searcher = notes_searcher(data_dir)
-    tier = CitedTier(engine, searcher, Reading(n_ctx=8192), model="paced")
-    limits = limits_of(Decimal(10_000), Decimal(10_000), Decimal("1.48"))
-    store = Store(f"sqlite:///{folder}/gateway.sqlite")
-    account = LedgerAccount(Ledger(store, limits), store, limits)
-    app = gateway(tier, seal=Seal(SECRET), account=account, price=Price(Decimal("1.48")))
-    with served(app) as url:
-        yield url, bool(searcher and searcher.embedder)
-    store.close()
+def paced(script: tuple[Token, ...]) -> ScriptedEngine:
+    """Return an engine that says a script at the pace of a GPU."""
+    return ScriptedEngine(*script, pause_s=PACE_S)
 
 
 async def first_tokens(engine: Engine, tier: PremiumTier, n: int, *, new: bool = False) -> dict[str, Any]:
@@ -148,19 +154,23 @@ async def throughput(engine: Engine, tier: PremiumTier, n_tokens: int, streams: 
             "through": round(rates[1], 1), "lost_share": round(1 - rates[1] / rates[0], 4)}  # fmt: skip
 
 
-async def measure(engine: ScriptedEngine, url: str, n: int, rounds: int, n_tokens: int) -> dict[str, Any]:
-    """Return both figures; the gateway stands over this very engine."""
+async def measure_first_tokens(url: str, n: int) -> dict[str, Any]:
+    """Return what is added to the first token, for questions that come again and for new ones."""
+    engine, tier = paced(SHORT), PremiumTier(url, Seal(SECRET))
+    try:
+        return {
+            "first_token": await first_tokens(engine, tier, n),
+            "first_token_new_question": await first_tokens(engine, tier, n, new=True),
+        }
+    finally:
+        await tier.aclose()
+
+
+async def measure_throughput(url: str, n_tokens: int, rounds: int) -> dict[str, Any]:
+    """Return what eight answers at once lose."""
     tier = PremiumTier(url, Seal(SECRET))
     try:
-        engine.script = (Token("mot "),) * 4
-        first = await first_tokens(engine, tier, n)
-        fresh = await first_tokens(engine, tier, n, new=True)
-        engine.script = (Token("mot "),) * n_tokens
-        return {
-            "first_token": first,
-            "first_token_new_question": fresh,
-            "throughput": await throughput(engine, tier, n_tokens, 8, rounds),
-        }
+        return {"throughput": await throughput(paced((WORD,) * n_tokens), tier, n_tokens, 8, rounds)}
     finally:
         await tier.aclose()
 
@@ -175,10 +185,13 @@ def main(
     """Measure what the gateway adds."""
     if out and out.exists():
         raise typer.BadParameter(f"{out} exists; move it away.")
-    engine = ScriptedEngine(pause_s=PACE_S)
-    with tempfile.TemporaryDirectory() as folder, gateway_over(engine, data_dir, Path(folder)) as (url, meaning):
-        measured = asyncio.run(measure(engine, url, n, rounds, tokens))
-    result: dict[str, Any] = {"search": "hybrid" if meaning else "words", "pace_s": PACE_S, **measured}
+    searcher = notes_searcher(data_dir)
+    result: dict[str, Any] = {"search": "hybrid" if searcher and searcher.embedder else "words", "pace_s": PACE_S}
+    with tempfile.TemporaryDirectory() as folder:
+        with served(SHORT, data_dir, Path(folder)) as url:
+            result |= asyncio.run(measure_first_tokens(url, n))
+        with served((WORD,) * tokens, data_dir, Path(folder)) as url:
+            result |= asyncio.run(measure_throughput(url, tokens, rounds))
     added, lost = result["first_token"]["added_ms"]["p50"], result["throughput"]["lost_share"]
     result["holds"] = added <= FIRST_TOKEN_MS and lost <= THROUGHPUT_SHARE
     print(json.dumps(result, ensure_ascii=False, indent=1))

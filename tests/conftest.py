@@ -1,5 +1,6 @@
 """Small real models for every room: a two-layer llama that llama.cpp loads in milliseconds, and files that are none."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import gguf
 import numpy as np
 import pytest
 
+from benchmarks.machine import circumstances
 from engines.llama_cpp import LlamaCppEngine
 
 WIDTH, HEADS, KV_HEADS, FEED, LAYERS = 64, 4, 2, 128, 2
@@ -234,3 +236,12 @@ def tiny_engine(tiny_gguf: Path) -> Iterator[LlamaCppEngine]:
     engine = LlamaCppEngine(tiny_gguf, threads=1, n_ctx=1024)
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def circumstances_of_the_run(request: pytest.FixtureRequest) -> None:
+    """Let a result file say on which machine it was made, when and by which command; see `make proofs`."""
+    if request.config.getoption("xmlpath"):
+        keep = request.getfixturevalue("record_testsuite_property")
+        for name, value in {**circumstances(), "command": "make proofs"}.items():
+            keep(name, json.dumps(value))

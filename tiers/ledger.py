@@ -23,8 +23,10 @@ from sqlalchemy import (
     Index,
     Integer,
     Row,
+    Select,
     String,
     Table,
+    bindparam,
     case,
     delete,
     func,
@@ -70,6 +72,32 @@ USAGE = Table(
     Index("usage_browser", "browser", "day"),
     Index("usage_state", "state", "expires_ms"),
 )
+
+
+def _summing(part: ColumnElement[bool], which: ColumnElement[bool]) -> Select[Any]:
+    """Sum the rows of `which`, and again those among them that are of `part`."""
+    amounts = (USAGE.c.gpu_ms, USAGE.c.micro_usd)
+    sums = [func.coalesce(func.sum(value), 0) for value in (*amounts, *(case((part, a), else_=0) for a in amounts))]
+    return select(*sums).where(which)
+
+
+def _counting(column: ColumnElement[str | None], *which: ColumnElement[bool]) -> Select[Any]:
+    return select(func.count()).where(column == bindparam("who"), USAGE.c.tier == bindparam("of_tier"), *which)
+
+
+# What every answer asks of the database, made once: making a statement takes longer than running it.
+_RESERVED, _TODAY = USAGE.c.state == "reserved", USAGE.c.day == bindparam("today")
+_PREMIUM, _IN_MONTH = USAGE.c.tier == "premium", USAGE.c.day.between(bindparam("first"), bindparam("last"))
+_FIND = select(USAGE).where(USAGE.c.request_id == bindparam("id"))
+_INSERT = insert(USAGE)
+_EXPIRE = update(USAGE).where(_RESERVED, USAGE.c.expires_ms <= bindparam("now_ms")).values(state="expired")
+_LIVE = _counting(USAGE.c.person, _RESERVED)
+_ANSWERS = {
+    str(column.key): _counting(column, _TODAY, USAGE.c.state.in_(("reserved", "settled")))
+    for column in (USAGE.c.person, USAGE.c.browser)
+}
+_WRITTEN = _summing(_TODAY, _PREMIUM & _IN_MONTH)
+_HELD = _summing(~_IN_MONTH, _PREMIUM & _RESERVED & (USAGE.c.day != bindparam("today")))
 
 
 @dataclass(frozen=True)
@@ -211,7 +239,7 @@ class Ledger:
         with self._store.transaction() as connection:
             now = self._clock()  # inside: whoever waited for the lock past midnight is of the new day
             self._expire(connection, now)
-            row = connection.execute(select(USAGE).where(USAGE.c.request_id == ticket.request_id)).one_or_none()
+            row = connection.execute(_FIND, {"id": ticket.request_id}).one_or_none()
             if row is not None:
                 if row.state != "reserved" or not _same(row, ticket):
                     return Refused("duplicate")
@@ -303,9 +331,7 @@ class Ledger:
                 return total
 
     def _expire(self, connection: Connection, now: datetime) -> None:
-        expired = connection.execute(
-            update(USAGE).where(USAGE.c.state == "reserved", USAGE.c.expires_ms <= _ms(now)).values(state="expired")
-        )
+        expired = connection.execute(_EXPIRE, {"now_ms": _ms(now)})
         if expired.rowcount:
             log.warning("%d reservations were abandoned; their cost is counted in full.", expired.rowcount)
 
@@ -315,30 +341,27 @@ class Ledger:
             if _answers(connection, ticket.tier, column, key, now) >= allowed:
                 return "quota_person" if column is USAGE.c.person else "quota_browser"
         if quota.live is not None and ticket.person is not None:
-            live = select(func.count()).where(
-                USAGE.c.person == ticket.person, USAGE.c.tier == ticket.tier, USAGE.c.state == "reserved"
-            )
-            if connection.execute(live).scalar_one() >= quota.live:
+            live = connection.execute(_LIVE, {"who": ticket.person, "of_tier": ticket.tier})
+            if live.scalar_one() >= quota.live:
                 return "live_stream"
         if ticket.tier == "free":
             return None
         return refusal(ticket.held, _spent_of(connection, now), self._limits)
 
     def _insert(self, connection: Connection, ticket: Ticket, now: datetime, state: str, outcome: Outcome) -> None:
-        connection.execute(
-            insert(USAGE).values(
-                request_id=ticket.request_id,
-                tier=ticket.tier,
-                persona=ticket.persona,
-                person=ticket.person,
-                browser=ticket.browser,
-                day=day_of(now).isoformat(),
-                reserved_ms=_ms(now),
-                expires_ms=_ms(now + self._ttl),
-                state=state,
-                **_spent(outcome),
-            )
-        )
+        row = {
+            "request_id": ticket.request_id,
+            "tier": ticket.tier,
+            "persona": ticket.persona,
+            "person": ticket.person,
+            "browser": ticket.browser,
+            "day": day_of(now).isoformat(),
+            "reserved_ms": _ms(now),
+            "expires_ms": _ms(now + self._ttl),
+            "state": state,
+            **_spent(outcome),
+        }
+        connection.execute(_INSERT, row)
 
 
 def _counted(quota: Quota, person: str | None, browser: str | None) -> list[tuple[ColumnElement[str | None], str, int]]:
@@ -349,23 +372,16 @@ def _counted(quota: Quota, person: str | None, browser: str | None) -> list[tupl
 
 def _answers(connection: Connection, tier: TierName, column: ColumnElement[str | None], key: str, now: datetime) -> int:
     """How many answers count against a day's quota: those given and those under way, not those that failed."""
-    found = select(func.count()).where(
-        column == key,
-        USAGE.c.day == day_of(now).isoformat(),
-        USAGE.c.tier == tier,
-        USAGE.c.state.in_(("reserved", "settled")),
-    )
-    return int(connection.execute(found).scalar_one())
+    asked = {"who": key, "of_tier": tier, "today": day_of(now).isoformat()}
+    return int(connection.execute(_ANSWERS[str(column.key)], asked).scalar_one())
 
 
 def _spent_of(connection: Connection, now: datetime) -> Spent:
     """Sum the premium tier's day and month; what is still held counts in both, whichever day it is from."""
     today = day_of(now).isoformat()
-    first, last = f"{today[:7]}-01", f"{today[:7]}-31"  # texts: every day of the month lies between them
-    premium, in_month = USAGE.c.tier == "premium", USAGE.c.day.between(first, last)
-    written = _sums(connection, USAGE.c.day == today, premium & in_month)
-    held_before = premium & (USAGE.c.state == "reserved") & (USAGE.c.day != today)
-    held = _sums(connection, ~in_month, held_before)
+    # Texts: every day of the month lies between them.
+    days = {"today": today, "first": f"{today[:7]}-01", "last": f"{today[:7]}-31"}
+    written, held = _sums(connection, _WRITTEN, days), _sums(connection, _HELD, days)
     return Spent(day=written.part + held.all, month=written.all + held.part)
 
 
@@ -375,11 +391,8 @@ class _Sums:
     part: Cost
 
 
-def _sums(connection: Connection, part: ColumnElement[bool], which: ColumnElement[bool]) -> _Sums:
-    """Sum the rows of `which`, and again those among them that are of `part`."""
-    amounts = (USAGE.c.gpu_ms, USAGE.c.micro_usd)
-    sums = [func.coalesce(func.sum(value), 0) for value in (*amounts, *(case((part, a), else_=0) for a in amounts))]
-    row = [int(value) for value in connection.execute(select(*sums).where(which)).one()]
+def _sums(connection: Connection, asked: Select[Any], days: Mapping[str, str]) -> _Sums:
+    row = [int(value) for value in connection.execute(asked, days).one()]
     return _Sums(Cost(row[0], row[1]), Cost(row[2], row[3]))
 
 

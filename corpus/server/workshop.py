@@ -157,9 +157,12 @@ class Workshop:
         """Return the agent's live instruction, or lease it a new one; None when all are handed out or done.
 
         Raises:
-            CorpusError: The domain cannot make a target for the cell, or the disk refuses.
+            CorpusError: The domain cannot make a target for the cell, or the disk refuses, or refused a file before.
         """
         with self._guard:
+            if self._lag is not None:
+                lag, self._lag = self._lag, None
+                raise lag
             now = self._expire()
             if agent in self._state.live:
                 return self.instructions[self._state.live[agent]]
@@ -197,8 +200,8 @@ class Workshop:
         try:
             self.catch_up()
         except CorpusError as error:
-            log.error("%s", error)
             self._lag = error  # told to whoever asks next
+            log.error("%s", error)
 
     def catch_up(self) -> None:
         """Write what the events so far leave in the files.
@@ -375,9 +378,6 @@ class Workshop:
         return now
 
     def _record(self, event: Event) -> Instruction:
-        if self._lag is not None:
-            lag, self._lag = self._lag, None
-            raise lag
         self._log.append(event, wait="text" in event)
         one = self._state.apply(event)
         self._unwritten.append((event, one))

@@ -6,7 +6,6 @@ import resource
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -450,8 +449,8 @@ def test_a_server_writes_the_files_when_the_answer_is_on_its_way(tmp_path: Path)
             assert workshop.submit(one.id, f"ada-{number}", write(one)).status == "accepted"
         assert len(workshop.read("issued_instructions.jsonl").splitlines()) == 5  # whoever reads gets them as they are
         one = workshop.next("bob")
-        wait_until(lambda: (tmp_path / "instructions" / "INS-0006.json").exists(), 5)  # and they come by themselves
-        wait_until(lambda: json.loads((tmp_path / "summary.json").read_bytes())["issued"] == 6, 5)
+        wait_until(lambda: (tmp_path / "instructions" / "INS-0006.json").exists(), 20)  # and they come by themselves
+        wait_until(lambda: json.loads((tmp_path / "summary.json").read_bytes())["issued"] == 6, 20)
     finally:
         workshop.close()
     kept = files_of(tmp_path)
@@ -460,12 +459,14 @@ def test_a_server_writes_the_files_when_the_answer_is_on_its_way(tmp_path: Path)
     assert files_of(tmp_path) == kept
 
 
-def test_files_that_lag_are_told_to_whoever_asks_next_and_mended_at_the_next_start(tmp_path: Path) -> None:
+def test_files_that_lag_are_told_to_whoever_asks_next_and_mended_at_the_next_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     workshop = Workshop(tmp_path, DOMAIN, total=40, seed=1, later=True)
     try:
         (tmp_path / "summary.json.partial").mkdir()  # cannot be written
         assert workshop.next("ada") is not None  # the log has it: the answer stands
-        time.sleep(0.5)
+        wait_until(lambda: "the log is whole" in caplog.text, 20)
         with pytest.raises(CorpusError) as caught:
             workshop.next("bob")
         assert caught.value.code == "files_lag"
