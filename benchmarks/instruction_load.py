@@ -134,6 +134,7 @@ class Seen:
         issue_ms: How long each new instruction took, in milliseconds.
         submit_ms: The same for each text.
         accepted: Instructions whose acceptance was acknowledged.
+        promised: Set once there is one.
         issued: Instructions that were handed out.
         answers: Verdicts by status.
         reasons: Why good texts were refused, which none should be.
@@ -142,6 +143,7 @@ class Seen:
     issue_ms: list[float] = field(default_factory=list)
     submit_ms: list[float] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
+    promised: asyncio.Event = field(default_factory=asyncio.Event)
     issued: list[str] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -206,6 +208,7 @@ async def _send(line: Line, agent: str, name: str, text: str, seen: Seen) -> Non
         seen.answers[told.get("status", told.get("error", {}).get("code", "?"))] += 1
         if told.get("status") == "accepted":
             seen.accepted.append(name)
+            seen.promised.set()
         if told.get("status") != "rejected":
             return
         if text != BAD_TEXT:
