@@ -179,7 +179,6 @@ class Workshop:
         """Draw the next instruction now, while nobody waits for it; it is the same one that `next` would draw."""
         # An error of the domain is raised again by whoever asks next, and told to them.
         with self._guard, suppress(CorpusError):
-            self._expire()
             self._prepared()
 
     def _work_later(self) -> None:
@@ -192,8 +191,10 @@ class Workshop:
                 self._happened.clear()
                 time.sleep(SENT_S)
                 due = due if due > time.monotonic() else time.monotonic() + FILES_S
-            self.prepare()
-            if not happened:
+                self.prepare()
+            else:  # an ended lease is an event: the next draw follows
+                with self._guard, suppress(CorpusError):
+                    self._expire()
                 self._catch_up_or_tell()
 
     def _catch_up_or_tell(self) -> None:
