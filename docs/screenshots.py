@@ -49,7 +49,7 @@ PICTURES = (
     Picture(
         "page-desktop-dark", ("bergson", "Bergson"), ("Une heure de cours dure toujours une heure.",), scheme="dark"
     ),
-    Picture("page-tablet", ("bergson", "Bergson"), ("Ma mémoire n'est qu'un album de photos.",), TABLET),
+    Picture("page-tablet", ("bergson", "Bergson"), ("La mémoire est un album de photos.",), TABLET),
     Picture(
         "page-tablet-dark", ("spinoza", "Spinoza"), ("Quand je suis en colère, je ne choisis rien.",), TABLET, "dark"
     ),
