@@ -50,9 +50,10 @@ $(AXE): tests/browser/npm/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix tests/browser/npm --silent --no-audit --no-fund && touch $@; \
 	else echo "npm is missing: the page is not checked by axe-core." >&2; fi
 
-# Files side by side, in their order, which has the slow ones first: most tests wait for a browser, a server or a disk.
+# Three at a time: the tests of a file stay together, and those that open a browser follow each other in two rows, since
+# more of them than cores hold each other up (see tests/conftest.py).
 test: setup lint $(AXE) ## every check that takes seconds, as CI runs it
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 lint: $(STAMP) ## ruff and mypy
 	@$(PYTHON) -m ruff check .

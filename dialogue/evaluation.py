@@ -282,7 +282,16 @@ _FENCE = re.compile(r"\A\s*```(?:json)?")  # a model that nothing constrains may
 def _says_something(data: Mapping[str, Any]) -> bool:
     """Whether thesis and advice are words and not what a grammar made of a model that had none."""
     these, advice = str(data["these"]), str(data["suite"])
-    return len(re.findall(r"\w{2,}", advice)) > 1 and (not these or len(re.findall(r"\w{2,}", these)) > 1)
+    return has_words(advice) and (not these or has_words(these))
+
+
+def has_words(text: str) -> bool:
+    """Whether a text is more than one word and single signs.
+
+    >>> has_words("La liberté."), has_words("0 0 0")
+    (True, False)
+    """
+    return len(re.findall(r"\w{2,}", text)) > 1
 
 
 def accept(text: str | None, said: Sequence[str]) -> tuple[dict[str, Any] | None, Result]:

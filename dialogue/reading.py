@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dialogue.conversation import Conversation
-from dialogue.evaluation import NEVER_VALID, Digest, EvaluationAsk, last_exchanges, quotes_from
+from dialogue.evaluation import NEVER_VALID, Digest, EvaluationAsk, has_words, last_exchanges, quotes_from
 from dialogue.maieuthon import SKILLS, Advice, Remark, remark
 from dialogue.moves import MOVE_OF
 from dialogue.redact import redact
@@ -55,9 +55,10 @@ def read_evaluation(conversation: Conversation, ask: EvaluationAsk) -> dict[str,
         before.append(remark(text, before))
     found = remark(said[-1], before)
     scheme, validity, error = _scheme(said[-1])
+    thesis = _shortened(redact(found.these), 160)
     return {
         "v": 1,
-        "these": _shortened(redact(found.these), 160),
+        "these": thesis if has_words(thesis) else "",
         **{skill: found.level(skill) for skill in SKILLS},
         "schema": scheme,
         "validite": validity,

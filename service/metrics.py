@@ -10,7 +10,7 @@ client library would be renamed `calls_count_total`, which is why two of them ar
 import ipaddress
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from threading import Lock
@@ -32,6 +32,7 @@ from tiers.base import (
     ANSWER_AS_USUAL,
     AnswerOptions,
     Done,
+    EagerTier,
     Evaluation,
     Event,
     Scheme,
@@ -184,7 +185,10 @@ class Metrics:
 
 
 class MeasuredTier:
-    """A tier whose answers are counted; otherwise the tier itself. A stream closed early is a call and no failure."""
+    """A tier whose answers are counted; otherwise the tier itself. A stream closed early is a call and no failure.
+
+    See `EagerTier`: what the inner tier cannot do ahead is not done.
+    """
 
     def __init__(self, tier: Tier, name: TierName, metrics: Metrics) -> None:
         self._tier = tier
@@ -196,15 +200,28 @@ class MeasuredTier:
         """See `Tier.status`."""
         return self._tier.status
 
+    async def prepare(self, conversation: Conversation, options: AnswerOptions = ANSWER_AS_USUAL) -> object:
+        """See `EagerTier.prepare`."""
+        return await self._tier.prepare(conversation, options) if isinstance(self._tier, EagerTier) else None
+
     async def stream(
-        self, conversation: Conversation, user: User, options: AnswerOptions = ANSWER_AS_USUAL
+        self,
+        conversation: Conversation,
+        user: User,
+        options: AnswerOptions = ANSWER_AS_USUAL,
+        prepared: Awaitable[object] | None = None,
     ) -> AsyncGenerator[Event, None]:
-        """See `Tier.stream`."""
+        """See `EagerTier.stream`."""
         persona = conversation.persona.key
         self._metrics.called(self._name, persona)
         told = False
+        tier = self._tier
+        if isinstance(tier, EagerTier):
+            asked = tier.stream(conversation, user, options, prepared)
+        else:
+            asked = tier.stream(conversation, user, options)
         try:
-            async with aclosing(self._tier.stream(conversation, user, options)) as events:
+            async with aclosing(asked) as events:
                 async for event in events:
                     match event:
                         case Scheme():

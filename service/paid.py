@@ -3,6 +3,7 @@
 The gateway's routes stand on it, so that none of them can ask an engine for nothing.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -13,7 +14,7 @@ from secrets import token_hex
 from dialogue.conversation import Conversation
 from errors import ChatError, TierBusy, TierError, TierUnavailable
 from tiers.account import Account, GpuTime
-from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, Event, Tier, TierStatus, Token, User
+from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, EagerTier, Event, Tier, TierStatus, Token, User
 from tiers.budget import Price
 from tiers.ledger import Outcome, Refused, Ticket
 from tiers.pulse import pulsed
@@ -106,8 +107,18 @@ class PaidTier:
             options.request_id or token_hex(16), "premium", conversation.persona.key,
             person=user.person, held=self._price.of(self._bounds.gpu_s),
         )  # fmt: skip
-        await self._reserve(ticket)
-        asked = self._tier.stream(conversation, user, replace(options, request_id=ticket.request_id))
+        options = replace(options, request_id=ticket.request_id)
+        if isinstance(self._tier, EagerTier):  # reads while the database writes; wakes nobody
+            reading = asyncio.create_task(self._tier.prepare(conversation, options))
+            try:
+                await self._reserve(ticket)
+            except BaseException:
+                reading.cancel()
+                raise
+            asked = self._tier.stream(conversation, user, options, reading)
+        else:
+            await self._reserve(ticket)
+            asked = self._tier.stream(conversation, user, options)
         async with aclosing(self._settled(ticket, asked, began)) as moments:
             async for moment in moments:
                 yield moment

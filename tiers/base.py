@@ -1,8 +1,8 @@
 """The seam of this room: a conversation in, typed events out. Knows no engine's inside and no page."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from dialogue.conversation import Conversation
 from dialogue.evaluation import EvaluationAsk, Result
@@ -265,4 +265,23 @@ class Tier(Protocol):
             TierBusy: No slot is free now; the same call can succeed later.
             TierUnavailable: This tier cannot answer until an operator acts.
         """
+        ...
+
+
+@runtime_checkable
+class EagerTier(Tier, Protocol):
+    """A tier that can begin before anybody knows whether the answer may be given: it reads, and wakes nobody."""
+
+    async def prepare(self, conversation: Conversation, options: AnswerOptions = ANSWER_AS_USUAL) -> object:
+        """Return what `stream` awaits as `prepared`; asks no model and costs nothing."""
+        ...
+
+    def stream(
+        self,
+        conversation: Conversation,
+        user: User,
+        options: AnswerOptions = ANSWER_AS_USUAL,
+        prepared: Awaitable[object] | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """See `Tier.stream`; without `prepared`, of the same conversation and options, the tier prepares itself."""
         ...

@@ -7,7 +7,7 @@ retrieval and the dialogue's rules; knows no account, no price and no HTTP.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from dialogue.condense import Limits
 from dialogue.conversation import Conversation
 from dialogue.evaluation import Request, request_for
 from dialogue.prompt import STOPS, Excerpt, Message, Prefix, last_question, with_passages
-from dialogue.turn import Plan
+from dialogue.turn import Plan, plan_turn
 from engines.base import Engine, SamplingParams
 from errors import EngineBusy, EngineError, EngineTimeout, RetrievalError, TierBusy, TierUnavailable
 from retrieval.citations import CheckedAnswer, Source, to_sources
@@ -65,8 +65,23 @@ class Reading:
     history: Limits = HISTORY
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a turn rests on, before a model is asked.
+
+    Attributes:
+        plan: Of the turn.
+        passages: Worth showing, the best first; none where no model is asked.
+        notice: Code, where the search failed.
+    """
+
+    plan: Plan
+    passages: Sequence[Passage] = ()
+    notice: str | None = None
+
+
 class CitedTier:
-    """See `Tier`. Nothing here asks the engine before `stream` is iterated, so that a sleeping one stays asleep.
+    """See `EagerTier`. Nothing here asks the engine before `stream` is iterated, so that a sleeping one stays asleep.
 
     Args:
         engine: Any; its `info` is not read.
@@ -97,24 +112,32 @@ class CitedTier:
             return TierStatus("failed", "engine_failed")
         return TierStatus("ready", "ready", model=self._model)
 
-    def stream(
-        self, conversation: Conversation, user: User, options: AnswerOptions = ANSWER_AS_USUAL
-    ) -> AsyncGenerator[Event, None]:
-        """See `Tier.stream`."""
-        return ruled(conversation, lambda plan: self._answer(plan, user, options))
+    async def prepare(self, conversation: Conversation, options: AnswerOptions = ANSWER_AS_USUAL) -> Prepared:
+        """See `EagerTier.prepare`: the rules and the search."""
+        return await asyncio.to_thread(self._prepared, conversation, options.excluded)
 
-    async def _answer(self, plan: Plan, user: User, options: AnswerOptions) -> AsyncGenerator[Event, None]:
-        search = asyncio.create_task(asyncio.to_thread(self._search, plan.conversation, options.excluded))
-        try:
-            if self._waker:
-                async with aclosing(self._waker.wait()) as warmings:
-                    async for warming in warmings:
-                        yield warming
-            passages, notice = await search
-        finally:
-            search.cancel()
-        if notice:
-            yield Notice(notice)
+    async def stream(
+        self,
+        conversation: Conversation,
+        user: User,
+        options: AnswerOptions = ANSWER_AS_USUAL,
+        prepared: Awaitable[object] | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """See `EagerTier.stream`."""
+        found = await prepared if prepared is not None else None
+        ready = found if isinstance(found, Prepared) else await self.prepare(conversation, options)
+        async with aclosing(ruled(conversation, lambda _: self._answer(ready, user, options), ready.plan)) as events:
+            async for event in events:
+                yield event
+
+    async def _answer(self, ready: Prepared, user: User, options: AnswerOptions) -> AsyncGenerator[Event, None]:
+        plan, passages = ready.plan, ready.passages
+        if self._waker:
+            async with aclosing(self._waker.wait()) as warmings:
+                async for warming in warmings:
+                    yield warming
+        if ready.notice:
+            yield Notice(ready.notice)
         request = request_for(plan.conversation, options.evaluation) if options.evaluation else None
         params = self._params(plan.conversation, options, request)
         n_answer = params.max_tokens + (request.max_tokens if request else 0)
@@ -160,6 +183,12 @@ class CitedTier:
     def _missed(self) -> None:
         if self._waker:
             self._waker.failed()
+
+    def _prepared(self, conversation: Conversation, excluded: Sequence[str]) -> Prepared:
+        plan = plan_turn(conversation)
+        if plan.distress.stops or plan.reply is not None:  # no model will be asked
+            return Prepared(plan)
+        return Prepared(plan, *self._search(plan.conversation, excluded))
 
     def _search(self, conversation: Conversation, excluded: Sequence[str]) -> tuple[list[Passage], str | None]:
         """Return the passages worth showing, best first, and a notice where the search failed."""

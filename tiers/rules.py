@@ -24,7 +24,7 @@ CRISIS = Card("crisis", crisis_card("fr"), crisis_card("en"))
 
 
 async def ruled(
-    conversation: Conversation, answer: Callable[[Plan], AsyncGenerator[Event, None]]
+    conversation: Conversation, answer: Callable[[Plan], AsyncGenerator[Event, None]], plan: Plan | None = None
 ) -> AsyncGenerator[Event, None]:
     """Yield what happens in a turn; see `Tier.stream`.
 
@@ -32,8 +32,10 @@ async def ruled(
         conversation: As it was asked.
         answer: Asks a model for the turn that is planned; is not called where a card or a fixed reply answers. Its
             `Done` is the last event.
+        plan: Of this conversation, where it was made already.
     """
-    plan = await asyncio.to_thread(plan_turn, conversation)
+    if plan is None:
+        plan = await asyncio.to_thread(plan_turn, conversation)
     if plan.distress.stops:
         log.info("A card answers")  # neither which rule nor which pupil
         yield CRISIS

@@ -37,6 +37,7 @@ class Log:
         self._mend(folder / "log.torn")
         self._file = self.path.open("ab", buffering=0)  # no buffer: what failed must not be written later
         self._size = self.path.stat().st_size
+        self._settled = self._size  # bytes that a power cut leaves
 
     def _mend(self, torn: Path) -> None:
         if not self.path.exists():
@@ -67,13 +68,8 @@ class Log:
                     raise CorpusError(f"{self.path}:{number}: no event; restore the log from a copy.")
                 yield event
 
-    def append(self, event: Event, *, wait: bool = True) -> None:
-        """Write one event.
-
-        Args:
-            event: What happened.
-            wait: Whether the disk must have it before anybody is told. What does not wait survives the end of this
-                process, and a power cut as soon as a later event has waited.
+    def append(self, event: Event) -> None:
+        """Write one event: it survives the end of this process, and a power cut once `settle` has returned.
 
         Raises:
             CorpusError: It cannot be written (`code`: not_kept); the log is as it was.
@@ -81,12 +77,27 @@ class Log:
         line = json.dumps(event, ensure_ascii=False).encode() + b"\n"
         try:
             _write(self._file, line)
-            if wait:
-                os.fdatasync(self._file.fileno())
         except OSError as error:
             self._file.truncate(self._size)  # half a line would spoil the next one
             raise CorpusError(f"{self.path}: {error.strerror}; make room, then send again.", code="not_kept") from None
         self._size += len(line)
+
+    def settle(self) -> None:
+        """Wait until the disk has every event so far; others may append meanwhile.
+
+        Raises:
+            CorpusError: The disk refuses (`code`: not_kept).
+        """
+        size = self._size
+        if self._settled >= size:
+            return
+        try:
+            os.fdatasync(self._file.fileno())
+        except OSError as error:
+            raise CorpusError(
+                f"{self.path}: {error.strerror}; look at the disk, then send again.", code="not_kept"
+            ) from None
+        self._settled = max(self._settled, size)
 
     def close(self) -> None:
         """Give the folder back."""

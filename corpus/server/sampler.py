@@ -4,6 +4,7 @@ Each dimension keeps the windows of Tijdeman's chairman assignment (Discrete Mat
 neither too early nor after its deadline. Among what the windows allow, the pairs that lag behind decide.
 """
 
+import copy
 import math
 import random
 from bisect import bisect_left
@@ -85,6 +86,13 @@ class Sampler:
     def free(self) -> list[str]:
         """The dimensions that no forbidden pair touches: their deviation keeps its bound."""
         return [name for name in self.quotas if name not in self._bound]
+
+    def split(self) -> "Sampler":
+        """Return a copy that goes its own way."""
+        other = copy.copy(self)
+        other.counts = {name: dict(levels) for name, levels in self.counts.items()}
+        other.unseen, other._met = set(self.unseen), self._met.copy()
+        return other
 
     def peek(self) -> Cell | None:
         """Return the cell that `draw` gives next, counting nothing; None when nothing can be given now."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from corpus.server.ahead import Future
 from corpus.server.log import Event
 from corpus.server.paths import reached
 from corpus.server.quotas import Cell, Plan, largest_remainder
@@ -74,7 +75,7 @@ class State:
         waiting: Texts that a person has to read, as events by instruction.
         times: When the last cases were accepted, in seconds since the epoch.
         latest: Time of the newest event.
-        version: Changes whenever the next draw may.
+        returned: Cells whose quota came back; what was drawn ahead before is worth nothing.
     """
 
     domain: str
@@ -93,7 +94,7 @@ class State:
     waiting: dict[str, Event] = field(default_factory=dict)
     times: deque[float] = field(default_factory=lambda: deque(maxlen=PACE_CASES))
     latest: float = 0.0
-    version: int = 0
+    returned: int = 0
 
     def __post_init__(self) -> None:
         self.sampler = Sampler(self.plan, seed=self.seed)
@@ -103,6 +104,12 @@ class State:
     def done(self) -> bool:
         """Whether every case that was wanted is there."""
         return self.counts["accepted"] >= self.sampler.wanted
+
+    def future(self) -> Future:
+        """Return what comes next from here."""
+        return Future(
+            self.sampler.split(), self.reached.copy(), self.paths, self.seed, len(self.instructions) + 1, self.returned
+        )
 
     def overdue(self, now: float) -> list[str]:
         """Return the live instructions whose lease has run out."""
@@ -124,7 +131,6 @@ class State:
             self.live[changed.agent] = name
             self.sampler.count(changed.cell)
             self.reached.update(self.paths.intersection(reached(changed.target)))
-            self.version += 1
         elif kind in _CHANGES:
             changed = _CHANGES[kind](self, self.instructions[name], event)
         else:
@@ -176,7 +182,7 @@ class State:
         """Give the quota of a cell back."""
         self.live.pop(one.agent, None)
         self.sampler.give_back(one.cell)
-        self.version += 1
+        self.returned += 1
         return one
 
 

@@ -7,7 +7,6 @@ A restart replays the log and goes on exactly.
 import hashlib
 import json
 import logging
-import random
 import secrets
 import threading
 import time
@@ -18,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from corpus.server.ahead import Drawn, Future
 from corpus.server.domain import Domain
 from corpus.server.files import Files, Messages
 from corpus.server.log import Event, Log
-from corpus.server.quotas import Cell
 from corpus.server.report import numbers
 from corpus.server.state import Instruction, State, seeded_counts
-from corpus.server.targets import TOON_SPEC, Finding, Target
+from corpus.server.targets import TOON_SPEC, Finding
 from corpus.server.texts import Copies, findings, is_arguable, refuse_unfit
 from errors import CorpusError
 
@@ -35,6 +34,7 @@ MOST_REJECTS = 3  # of one instruction; then its quota goes back
 ANONYMOUS = "anonymous"
 SENT_S = 0.003  # after which an answer is on its way, and what it left to do takes nobody's time
 LOOK_S = 0.05  # between two looks at the leases while nothing happens
+AHEAD = 3  # instructions that lie ready: more than are asked for while one is drawn
 FILES_S = 0.05  # after which the files are written: one summary for all that happened meanwhile
 
 T = TypeVar("T")
@@ -69,16 +69,6 @@ class SeedCorpus:
     cells: Sequence[Mapping[str, str]] = ()
     messages: Sequence[Messages] = ()
     texts: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """The next instruction, drawn while nobody waits; worth something as long as the state's version stays."""
-
-    version: int
-    name: str
-    cell: Cell
-    target: Target
 
 
 class Workshop:
@@ -124,7 +114,9 @@ class Workshop:
         self._unwritten: deque[tuple[Event, Instruction]] = deque()
         self._lag: CorpusError | None = None
         self._happened, self._closing = threading.Event(), False
-        self._ready: _Prepared | None = None
+        self._ready: deque[Drawn] = deque()
+        self._future: Future | None = None  # from which they were drawn
+        self._drawing = threading.Lock()  # of the future, while the workshop is open to all
         self._log = Log(folder)
         try:
             self._resume()
@@ -166,36 +158,68 @@ class Workshop:
             now = self._expire()
             if agent in self._state.live:
                 return self.instructions[self._state.live[agent]]
-            ready = self._prepared()
-            if ready is None:
+            drawn = self._ready[0] if self._fresh() else self._state.future().draw(self.domain)
+            if drawn is None:
                 return None
             return self._record({
-                "event": "issued", "at": now, "id": ready.name, "agent": agent, "cell": ready.cell,
-                "target": ready.target, "token": secrets.token_hex(8),
+                "event": "issued", "at": now, "id": drawn.id, "agent": agent, "cell": drawn.cell,
+                "target": drawn.target, "token": secrets.token_hex(8),
                 "expires_at": now + self._lease_s, "toon_spec": TOON_SPEC,
             })  # fmt: skip
 
     def prepare(self) -> None:
-        """Draw the next instruction now, while nobody waits for it; it is the same one that `next` would draw."""
+        """Draw the next instructions now, while nobody waits for them; the same ones that `next` would draw."""
         # An error of the domain is raised again by whoever asks next, and told to them.
-        with self._guard, suppress(CorpusError):
-            self._prepared()
+        with self._drawing, suppress(CorpusError):
+            while self._draw_ahead():
+                pass
+
+    def _draw_ahead(self) -> bool:
+        """Draw one more, the workshop open to all meanwhile; say whether there may be another."""
+        with self._guard:
+            ready = self._fresh()
+            if ready >= AHEAD or self._closing:
+                return False
+            future, next_number = self._future, len(self.instructions) + ready + 1
+            if future is None or (future.number, future.returned) != (next_number, self._state.returned):
+                future = self._future = self._state.future()
+                self._ready.clear()
+        drawn = future.draw(self.domain)
+        if drawn is None:
+            return False
+        self._files.speak(drawn.id, drawn.target, drawn.cell)
+        with self._guard:
+            self._ready.append(drawn)
+        return True
+
+    def _fresh(self) -> int:
+        """Drop what was drawn ahead and is no longer what comes next; return how many are left."""
+        now = self._state
+        while self._ready and (self._ready[0].number, self._ready[0].returned) != (
+            len(now.instructions) + 1,
+            now.returned,
+        ):
+            self._ready.popleft()
+        return len(self._ready)
 
     def _work_later(self) -> None:
         """Until the workshop closes: end leases in time, draw ahead after each event, write the files soon."""
-        self.prepare()
         due = 0.0
+        self._happened.set()  # there is something to draw
         while not self._closing:
             happened = self._happened.wait(max(due - time.monotonic(), 0) if self._unwritten else LOOK_S)
-            if happened:
-                self._happened.clear()
-                time.sleep(SENT_S)
-                due = due if due > time.monotonic() else time.monotonic() + FILES_S
-                self.prepare()
-            else:  # an ended lease is an event: the next draw follows
-                with self._guard, suppress(CorpusError):
-                    self._expire()
-                self._catch_up_or_tell()
+            try:
+                if happened:
+                    self._happened.clear()
+                    time.sleep(SENT_S)
+                    due = due if due > time.monotonic() else time.monotonic() + FILES_S
+                    self.prepare()
+                else:  # an ended lease is an event: the next draw follows
+                    with self._guard, suppress(CorpusError):
+                        self._expire()
+                    self._catch_up_or_tell()
+            except Exception:  # a domain's own; whoever asks next meets it and is told
+                log.exception("the clerk goes on without what failed")
 
     def _catch_up_or_tell(self) -> None:
         try:
@@ -203,6 +227,11 @@ class Workshop:
         except CorpusError as error:
             self._lag = error  # told to whoever asks next
             log.error("%s", error)
+        except Exception as error:  # a domain's own, which must not end the thread that writes for all
+            log.exception("the files lag behind the log")
+            self._lag = CorpusError(
+                f"{self.folder}: {error!r}; the log is whole, mend the domain and start again.", code="files_lag"
+            )
 
     def catch_up(self) -> None:
         """Write what the events so far leave in the files.
@@ -257,6 +286,11 @@ class Workshop:
                 (`code` as for `renew`).
         """
         refuse_unfit(text)
+        verdict = self._judge(name, agent, text, token)
+        self._log.settle()  # nobody else waits for the disk
+        return verdict
+
+    def _judge(self, name: str, agent: str, text: str, token: str | None) -> Verdict:
         sha = hashlib.sha256(text.encode()).hexdigest()
         with self._guard:
             early = self._settled(name, agent, token, text, sha)
@@ -304,6 +338,7 @@ class Workshop:
                 self._record({"event": "accepted", **event, "seed": self._state.seed, "toon_spec": TOON_SPEC})
             else:
                 self._record({"event": "rejected", **event, "findings": waiting["findings"], "last": True})
+        self._log.settle()
 
     def summary(self) -> dict[str, Any]:
         """Return progress and balance: what is wanted, served, accepted, and each level against its quota."""
@@ -379,7 +414,7 @@ class Workshop:
         return now
 
     def _record(self, event: Event) -> Instruction:
-        self._log.append(event, wait="text" in event)
+        self._log.append(event)
         one = self._state.apply(event)
         self._unwritten.append((event, one))
         if self._clerk:
@@ -387,18 +422,3 @@ class Workshop:
         else:
             self.catch_up()
         return one
-
-    def _prepared(self) -> _Prepared | None:
-        """Return the next cell and its target; the same whether they were drawn ahead or now."""
-        if self._ready is not None and self._ready.version == self._state.version:
-            return self._ready
-        self._ready = None
-        cell = self._state.sampler.peek()
-        if cell is not None:
-            number = len(self.instructions) + 1
-            name = f"INS-{number:04}"
-            chance = random.Random(f"{self._state.seed}:{number}")  # noqa: S311  made again by seed
-            target = self.domain.target(cell, chance, self._state.reached)
-            self._files.speak(name, target, cell)
-            self._ready = _Prepared(self._state.version, name, cell, target)
-        return self._ready

@@ -276,6 +276,7 @@ def write_tiny_checkpoint(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.proof
 @pytest.mark.skipif(not MADE, reason="llm-compressor's environment is not there: make gpu4-env")
 def test_gptq_on_a_cpu(tmp_path: Path) -> None:
     """The real tool on a small model: the result loads, says nearly the same, and carries its report."""
@@ -296,6 +297,7 @@ def test_gptq_on_a_cpu(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["calibration.txt", "held.txt", "model", "out"]
 
 
+@pytest.mark.proof
 @pytest.mark.skipif(not MADE, reason="llm-compressor's environment is not there: make gpu4-env")
 def test_a_result_that_loses_too_much_is_refused(tmp_path: Path) -> None:
     """A bar that cannot be cleared: nothing is kept, the figures stay. One attempt: each takes half a minute."""

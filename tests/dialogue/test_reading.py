@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dialogue.conversation import Conversation, Turn
@@ -31,6 +31,7 @@ def test_every_reading_of_our_dialogues_is_acceptable() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(max_size=200), min_size=1, max_size=5))
+@example(["0 0 0\r0"])  # signs that stand like words
 def test_any_text_is_read(texts: list[str]) -> None:
     data = read_evaluation(talk(*texts), EvaluationAsk())
     if data is not None:

@@ -11,7 +11,12 @@ import httpx
 import jwt
 import pytest
 
+from engines.base import Finished
+from engines.testing import ScriptedEngine
 from errors import EngineError, TierBusy, TierUnavailable
+from retrieval.memory_store import MemoryStore
+from retrieval.passages import Passage
+from retrieval.store import Searcher
 from service.gateway import Bounds
 from service.metrics import Metrics
 from tests.service.premium import MUCH, PERSON, PRICE, SEAL, SECRET, gateway_over, post, purse, request, spent
@@ -20,6 +25,7 @@ from tests.tiers.money import key
 from tiers.account import LedgerAccount
 from tiers.base import Citation, Done, Notice, Queued, Token, Usage, Warming
 from tiers.budget import Cost, Limits, Spent
+from tiers.cited import CitedTier, Reading
 from tiers.ledger import Outcome, Refused, Reserved, Ticket
 from tiers.testing import ScriptedTier
 from tiers.wire import PATH, Fault
@@ -219,6 +225,37 @@ async def test_a_purse_that_cannot_be_read_is_closed() -> None:
     assert (status, events) == (503, [Fault("ledger_unavailable", 5.0)])
     assert tier.received == []
     assert "state_readable 0.0" in said
+
+
+class Watched(Searcher):
+    """A real search that is counted, and fails where it is told to."""
+
+    n_searches, fails = 0, False
+
+    def search(self, *args: Any, **options: Any) -> Any:
+        self.n_searches += 1
+        if self.fails:
+            raise RuntimeError("Something nobody foresaw.")
+        return super().search(*args, **options)
+
+
+async def test_the_tier_reads_while_the_purse_is_asked_and_a_refusal_asks_no_engine(account: LedgerAccount) -> None:
+    """Plan and search run beside the reservation; they wake nobody where it is refused, and fail as an answer does."""
+    engine = ScriptedEngine(Token("Oui."), Finished("stop", Usage(completion_tokens=1)))
+    searcher = Watched(MemoryStore("texts", [Passage("f-1", "La liberté.", "Emmanuel Kant", "Fondements", locus="II")]))
+    tier = CitedTier(engine, searcher, Reading(n_ctx=4096), model="scripted")
+    with gateway_over(tier, BrokenPurse()) as url:  # type: ignore[arg-type]
+        assert (await post(url))[0] == 503
+    assert engine.received == []
+    with gateway_over(tier, account) as url:
+        status, events = await post(url, **request("found"))
+        assert (status, len(engine.received)) == (200, 1)
+        assert searcher.n_searches >= 1
+        assert isinstance(events[-1], Done)
+        searcher.fails = True
+        assert await post(url, **request("fails")) == (500, [Fault("internal")])
+        searcher.fails = False
+        assert (await post(url, **request("after")))[0] == 200  # what was held is free again
 
 
 # --- how answers end -------------------------------------------------------------------------------------------------

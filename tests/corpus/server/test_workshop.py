@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,13 +17,27 @@ from corpus.server.domain import load_domain
 from corpus.server.files import APPENDED, FULL, SUMMARIES, TRAIN
 from corpus.server.state import Instruction, seeded_counts
 from corpus.server.targets import from_toon, to_toon
-from corpus.server.workshop import MOST_REJECTS, SeedCorpus, Workshop
+from corpus.server.workshop import AHEAD, MOST_REJECTS, SeedCorpus, Workshop
 from dialogue.prompt import Message
 from errors import CorpusError
 from tests.serving import wait_until
 
 ROOT = Path(__file__).parents[3]
 DOMAIN = load_domain("schemes")
+
+
+class Watching:
+    """A domain's code that notes what is generated, and breaks where it is told to."""
+
+    def __init__(self, pack: Any, drawn: list[object], breaks: str = "") -> None:
+        self._pack, self._drawn, self._breaks = pack, drawn, breaks
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._breaks:
+            raise ValueError("nobody foresaw this")
+        if name == "generate":
+            self._drawn.append(name)
+        return getattr(self._pack, name)
 
 
 class Clock:
@@ -438,6 +454,74 @@ def test_drawing_ahead_changes_nothing(tmp_path: Path) -> None:
         made.append([(one.cell, one.target) for one in workshop.instructions.values()])
         workshop.close()
     assert made[0] == made[1]
+
+
+def test_what_lies_ready_is_what_would_have_been_drawn_by_whoever_asks_and_at_once(tmp_path: Path) -> None:
+    """Agents ask from several threads, leases come back: the log reads as if each draw had been made alone."""
+    clock = Clock()
+    workshop = Workshop(tmp_path / "busy", DOMAIN, total=60, seed=1, clock=clock, later=True)
+    chance = random.Random(3)  # noqa: S311
+
+    def ask(name: str) -> None:
+        for turn in range(8):
+            one = workshop.next(f"{name}-{turn}")
+            if one is not None and chance.random() < 0.4:
+                workshop.release(one.id, one.agent)
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    workshop.close()
+    events = [json.loads(line) for line in (tmp_path / "busy" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    alone = open_workshop(tmp_path / "alone", total=60)
+    for event in events:
+        if event["event"] == "issued":
+            one = alone.next(event["agent"])
+            assert one is not None
+            assert (one.id, one.cell, one.target) == (event["id"], event["cell"], event["target"])
+        elif event["event"] == "released":
+            alone.release(event["id"], alone.instructions[event["id"]].agent)
+    alone.close()
+    assert sum(event["event"] == "issued" for event in events) == 32
+
+
+def test_instructions_lie_ready_while_nobody_asks(tmp_path: Path) -> None:
+    workshop = open_workshop(tmp_path)
+    workshop.prepare()
+    drawn: list[object] = []
+    domain = replace(DOMAIN, pack=Watching(DOMAIN.pack, drawn))
+    workshop.domain = domain
+    for number in range(AHEAD):
+        workshop.next(f"agent-{number}")
+    assert not drawn
+    workshop.next("one-more")
+    assert drawn
+    workshop.close()
+
+
+def test_a_domain_that_breaks_does_not_end_the_clerk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The file of one event cannot be made, for a fault nobody foresaw: it is told, and the next files come."""
+    workshop = Workshop(tmp_path, DOMAIN, total=40, seed=1, later=True)
+    broken = workshop._files._domain  # the files' own view of the domain
+    try:
+        one = workshop.next("ada")
+        assert one is not None
+        wait_until(lambda: (tmp_path / "instructions" / "INS-0001.json").exists(), 20)
+        workshop._files._domain = replace(DOMAIN, pack=Watching(DOMAIN.pack, [], breaks="messages"))
+        assert workshop.submit(one.id, "ada", write(one)).status == "accepted"  # the log has it
+        wait_until(lambda: "the files lag behind" in caplog.text, 20)
+        with pytest.raises(CorpusError, match="mend the domain and start again") as caught:
+            workshop.next("bob")
+        assert caught.value.code == "files_lag"
+        workshop._files._domain = broken
+        assert workshop.next("bob") is not None
+        wait_until(lambda: (tmp_path / "instructions" / "INS-0002.json").exists(), 20)
+    finally:
+        workshop.close()
+    open_workshop(tmp_path).close()
+    assert len((tmp_path / "generated_cases.jsonl").read_text(encoding="utf-8").splitlines()) == 1
 
 
 def test_a_server_writes_the_files_when_the_answer_is_on_its_way(tmp_path: Path) -> None:
