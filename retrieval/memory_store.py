@@ -1,6 +1,7 @@
 """Passages in memory as a store: what an evaluation, the reading notes or a test search. Knows no file."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from retrieval.french import search_tokens
 from retrieval.passages import EVERYTHING, Filter, Passage
 from retrieval.ranking import POOL, Candidates, Legs, Lexical
 from retrieval.store import About
+
+FILTERS = 32  # whose passages are remembered: looking at each passage takes longer than the rest of a search
 
 
 class MemoryStore:
@@ -30,6 +33,7 @@ class MemoryStore:
     ) -> None:
         self._passages = passages
         self._about = About(name, len(passages), embedder if vectors is not None else None)
+        self._allowed = lru_cache(maxsize=FILTERS)(self._look)
         self._legs = Legs(Lexical.build(search_tokens(one.indexed_text) for one in passages), vectors)
 
     @property
@@ -46,8 +50,11 @@ class MemoryStore:
         self, stems: Sequence[str] | None, vector: np.ndarray | None, *, where: Filter = EVERYTHING, pool: int = POOL
     ) -> Candidates:
         """See `Store.candidates`."""
-        allowed = None if where == EVERYTHING else np.array([where.admits(one) for one in self._passages], bool)
+        allowed = None if where == EVERYTHING else self._allowed(where)
         return self._legs.candidates(stems, vector, allowed, pool)
+
+    def _look(self, where: Filter) -> np.ndarray:
+        return np.array([where.admits(one) for one in self._passages], bool)
 
     def fetch(self, rows: Sequence[int]) -> list[Passage]:
         """See `Store.fetch`."""

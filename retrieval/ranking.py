@@ -1,6 +1,7 @@
 """Scores of words and of vectors, mixed into one ranking. Knows arrays and stems; no passage, no file, no store."""
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def collapse(texts: Sequence[str], count: int) -> list[int]:
     return kept
 
 
-def coverage(stems: Sequence[str], words: set[str]) -> float:
+def coverage(stems: Sequence[str], words: AbstractSet[str]) -> float:
     """Return the share of a question's stems that a passage has: a score that means the same in every collection."""
     return sum(stem in words for stem in stems) / len(stems) if stems else 0.0
 

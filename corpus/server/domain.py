@@ -45,8 +45,8 @@ class Pack(Protocol):
         """Return the training example: system, user, assistant."""
         ...
 
-    def notes(self, target: Mapping[str, Any]) -> Mapping[str, str]:
-        """Return what the sentences of `told` hold in braces, by name; the same for the same target."""
+    def notes(self, target: Mapping[str, Any], toon: str) -> Mapping[str, str]:
+        """Return what the sentences of `told` hold in braces, by name; the same for the same target and its TOON."""
         ...
 
     def alignment(self, target: Mapping[str, Any], cell: Mapping[str, str]) -> list[str]:
@@ -135,13 +135,22 @@ class Domain:
         """Every path of the schema."""
         return schema_paths(self.schema)
 
-    def instruct(self, target: Mapping[str, Any], cell: Mapping[str, str] | None = None) -> str:
-        """Return the whole prompt for the writer: what is told of each level of the cell, and the target."""
+    def instruct(
+        self, target: Mapping[str, Any], cell: Mapping[str, str] | None = None, toon: str | None = None
+    ) -> str:
+        """Return the whole prompt for the writer: what is told of each level of the cell, and the target.
+
+        Args:
+            target: The object to write from.
+            cell: Its levels; None tells of none.
+            toon: The target in TOON, where that is known already.
+        """
+        toon = said_toon(target) if toon is None else toon
         lines = [self.told[place] for place in (cell or {}).items() if place in self.told]
-        for name, said in self.pack.notes(target).items():
+        for name, said in self.pack.notes(target, toon).items():
             lines = [line.replace(f"{{{name}}}", said) for line in lines]
         said_of_cell = "\n".join(f"- {line}" for line in lines)
-        return self.prompt.replace("{cell}", said_of_cell).replace("{target}", said_toon(target))
+        return self.prompt.replace("{cell}", said_of_cell).replace("{target}", toon)
 
 
 def load_domain(key: str, folder: Path = DOMAINS) -> Domain:

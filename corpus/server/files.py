@@ -82,7 +82,8 @@ class Files:
         """Return a target in TOON and the whole prompt; the last ones are kept, as they take longer than the rest."""
         spoken = self._spoken.get(name)
         if spoken is None or spoken[0] is not target:  # drawn again since, with another target
-            spoken = (target, said_toon(target), self._domain.instruct(target, cell))
+            toon = said_toon(target)
+            spoken = (target, toon, self._domain.instruct(target, cell, toon))
             with self._speaking:  # any thread may ask
                 self._spoken[name] = spoken
                 while len(self._spoken) > KEPT_SPOKEN:

@@ -18,7 +18,9 @@ from corpus.server.quotas import Cell, Place, Plan, check_feasible, remaining
 
 TRIES = 3  # whole cells drafted for each draw, the neediest is kept
 SWEEPS = 2
-NEVER = 3.0  # what a pair that was never served weighs more
+NEVER = 3.0  # what a pair weighs more that was never served, where a tenth of all cells should have it
+RARER = 0.35  # how much the more where it is rarer: the power of its share
+LAST = 60  # pairs not seen yet, from which levels wait for those that they have not met
 JITTER = 1e-9  # decides between equals
 ENDGAME = 60  # cells left from which rows are planned together, where pairs are forbidden
 SWAPS = 4000
@@ -78,6 +80,7 @@ class Sampler:
         self._expected = np.outer(shares, shares)  # in one cell
         self._met = np.zeros_like(self._expected)
         self._barred = np.zeros_like(self._expected)
+        self._urgent = NEVER * (0.1 / np.maximum(self._expected, 1e-6)) ** RARER
         for pair in self.forbidden:
             one, other = (self._at[place] for place in pair)
             self._barred[one, other] = self._barred[other, one] = 1
@@ -207,22 +210,27 @@ class Sampler:
         return safe
 
     def _needs(self) -> NDArray[np.float64]:
-        """Return how much each pair of places lags behind; one never served weighs most, one of a dimension nothing."""
+        """Return how much each pair of places lags behind; a rare one never served weighs most."""
         expected = (self.served + 1) * self._expected
-        need: NDArray[np.float64] = ((expected - self._met) / (1 + expected) + NEVER * (self._met <= 0)) * self._apart
-        return need
+        need = (expected - self._met) / (1 + expected) + self._urgent * (self._met <= 0)
+        between: NDArray[np.float64] = need * self._apart  # nothing within a dimension
+        return between
 
     def _allowed(self, place: Place, cell: Mapping[str, str]) -> bool:
         return not any(frozenset({place, other}) in self.forbidden for other in cell.items() if other[0] != place[0])
 
     def _best(self, chance: random.Random) -> Cell | None:
         """Return the neediest of some drafts."""
-        possible = {name: self.candidates(name) for name in self.quotas}
+        possible: Mapping[str, Sequence[str]] = {name: self.candidates(name) for name in self.quotas}
         needs = self._needs()
+        meetings = self._meetings(possible)
+        if len(self.unseen) <= LAST:
+            possible = self._without_waiting(possible, meetings)
+        starts = meetings[: TRIES - 1]
         best: Cell | None = None
         highest = -math.inf
-        for _ in range(TRIES):
-            cell = self._draft(possible, needs, chance, {})
+        for start in [*starts, *[{}] * (TRIES - len(starts))]:
+            cell = self._draft(possible, needs, chance, start)
             if len(cell) < len(self.quotas):
                 continue
             places = self._numbers(cell)
@@ -230,6 +238,24 @@ class Sampler:
             if need > highest:
                 best, highest = {name: cell[name] for name in self.quotas}, need
         return best
+
+    def _meetings(self, possible: Mapping[str, Sequence[str]]) -> list[Cell]:
+        """Return the pairs not seen yet whose two levels can both be given now, the rarest first."""
+        now = {(name, level) for name, levels in possible.items() for level in levels}
+        found = [pair for pair in self.unseen if pair[0] in now and pair[1] in now]
+        found.sort(key=lambda pair: (self._expected[self._at[pair[0]], self._at[pair[1]]], pair))
+        return [dict(pair) for pair in found]
+
+    def _without_waiting(
+        self, possible: Mapping[str, Sequence[str]], meetings: Sequence[Cell]
+    ) -> dict[str, Sequence[str]]:
+        """Leave out levels that have a last level to meet which cannot be given now, where others can be given.
+
+        Given now, they would be used up, and the pair would have to wait for a whole turn of theirs.
+        """
+        waiting = {place for pair in self.unseen for place in pair} - {p for one in meetings for p in one.items()}
+        kept = {name: [one for one in levels if (name, one) not in waiting] for name, levels in possible.items()}
+        return {name: kept[name] or levels for name, levels in possible.items()}
 
     def _draft(
         self,

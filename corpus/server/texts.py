@@ -32,7 +32,6 @@ _TOON = re.compile(r"^\s*\w+(?:\[\d+\])?(?:\{[\w,]+\})?:(?:\s|$)", re.MULTILINE)
 _FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
 TYPO_LETTERS = 5  # a name this long may have one letter wrong, or two exchanged
 LETTERS = 38  # a to z, 0 to 9, the space, anything else
-CHUNK = 200  # texts compared in one go: between two, other threads get their turn
 SOFT = "missing_fact"  # the only reason that a person may overrule: French says a fact in more ways than we know
 SOFT_SHARE = 1 / 3  # of the facts that may be missing for that
 
@@ -168,12 +167,12 @@ class Copies:
         looked, count = plain(text), len(self._texts)
         differ = np.abs(self._letters[since:count] - _letters(looked)).sum(axis=1)
         possible = np.flatnonzero(100 * differ <= (100 - NEAR_CASE) * (self._lengths[since:count] + len(looked)))
-        for start in range(0, len(possible), CHUNK):
-            chunk = [self._texts[since + place] for place in possible[start : start + CHUNK]]
-            near = process.extractOne(looked, chunk, scorer=fuzz.ratio, score_cutoff=NEAR_CASE)
-            if near is not None:
-                return Finding("near_duplicate", "$", f"{near[1]:.0f} % like a text that is kept; write otherwise.")
-        return None
+        others = [self._texts[since + place] for place in possible]
+        # Unlike extractOne, cdist lets other threads run while it compares: nobody waits for it who wants no text read.
+        near = process.cdist([looked], others, scorer=fuzz.ratio, score_cutoff=NEAR_CASE).max(initial=0)
+        if near < NEAR_CASE:
+            return None
+        return Finding("near_duplicate", "$", f"{near:.0f} % like a text that is kept; write otherwise.")
 
 
 def _letters(looked: str) -> np.ndarray:

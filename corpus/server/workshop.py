@@ -7,6 +7,7 @@ A restart replays the log and goes on exactly.
 import hashlib
 import json
 import logging
+import math
 import secrets
 import threading
 import time
@@ -151,46 +152,54 @@ class Workshop:
         Raises:
             CorpusError: The domain cannot make a target for the cell, or the disk refuses, or refused a file before.
         """
-        with self._guard:
-            if self._lag is not None:
-                lag, self._lag = self._lag, None
-                raise lag
-            now = self._expire()
-            if agent in self._state.live:
-                return self.instructions[self._state.live[agent]]
-            drawn = self._ready[0] if self._fresh() else self._state.future().draw(self.domain)
-            if drawn is None:
-                return None
-            return self._record({
-                "event": "issued", "at": now, "id": drawn.id, "agent": agent, "cell": drawn.cell,
-                "target": drawn.target, "token": secrets.token_hex(8),
-                "expires_at": now + self._lease_s, "toon_spec": TOON_SPEC,
-            })  # fmt: skip
+        while True:
+            with self._guard:
+                if self._lag is not None:
+                    lag, self._lag = self._lag, None
+                    raise lag
+                now = self._expire()
+                if agent in self._state.live:
+                    return self.instructions[self._state.live[agent]]
+                if self._fresh():
+                    drawn = self._ready[0]
+                    return self._record({
+                        "event": "issued", "at": now, "id": drawn.id, "agent": agent, "cell": drawn.cell,
+                        "target": drawn.target, "token": secrets.token_hex(8),
+                        "expires_at": now + self._lease_s, "toon_spec": TOON_SPEC,
+                    })  # fmt: skip
+            if not self._draw_ahead():
+                with self._guard:
+                    if not self._fresh():
+                        return None
 
     def prepare(self) -> None:
         """Draw the next instructions now, while nobody waits for them; the same ones that `next` would draw."""
         # An error of the domain is raised again by whoever asks next, and told to them.
-        with self._drawing, suppress(CorpusError):
+        with suppress(CorpusError):
             while self._draw_ahead():
                 pass
 
     def _draw_ahead(self) -> bool:
-        """Draw one more, the workshop open to all meanwhile; say whether there may be another."""
-        with self._guard:
-            ready = self._fresh()
-            if ready >= AHEAD or self._closing:
+        """Draw one more if few lie ready, the workshop open to all meanwhile; say whether one was drawn.
+
+        Whoever comes while another draws waits for that draw, and does not make the same one.
+        """
+        with self._drawing:
+            with self._guard:
+                ready = self._fresh()
+                if ready >= AHEAD:
+                    return False
+                future, number = self._future, len(self.instructions) + ready + 1
+                if future is None or (future.number, future.returned) != (number, self._state.returned):
+                    future = self._future = self._state.future()
+                    self._ready.clear()
+            drawn = future.draw(self.domain)
+            if drawn is None:
                 return False
-            future, next_number = self._future, len(self.instructions) + ready + 1
-            if future is None or (future.number, future.returned) != (next_number, self._state.returned):
-                future = self._future = self._state.future()
-                self._ready.clear()
-        drawn = future.draw(self.domain)
-        if drawn is None:
-            return False
-        self._files.speak(drawn.id, drawn.target, drawn.cell)
-        with self._guard:
-            self._ready.append(drawn)
-        return True
+            self._files.speak(drawn.id, drawn.target, drawn.cell)
+            with self._guard:
+                self._ready.append(drawn)
+            return True
 
     def _fresh(self) -> int:
         """Drop what was drawn ahead and is no longer what comes next; return how many are left."""
@@ -202,24 +211,46 @@ class Workshop:
             self._ready.popleft()
         return len(self._ready)
 
+    def _be_ready(self) -> None:
+        """Draw before the answer to a text where nothing lies ready: whoever gave a cell back asks for the next one."""
+        with self._guard:
+            ready = self._fresh()
+        if not ready:
+            with suppress(CorpusError):  # told to whoever asks
+                self._draw_ahead()
+
     def _work_later(self) -> None:
         """Until the workshop closes: end leases in time, draw ahead after each event, write the files soon."""
-        due = 0.0
+        due = math.inf  # when the files are written
         self._happened.set()  # there is something to draw
         while not self._closing:
-            happened = self._happened.wait(max(due - time.monotonic(), 0) if self._unwritten else LOOK_S)
+            happened = self._happened.wait(self._pause(due))
             try:
                 if happened:
                     self._happened.clear()
                     time.sleep(SENT_S)
-                    due = due if due > time.monotonic() else time.monotonic() + FILES_S
+                    due = min(due, time.monotonic() + FILES_S)
+                with self._guard, suppress(CorpusError):
+                    before = self._state.returned
+                    self._expire()
+                    happened = happened or self._state.returned != before
+                if happened:
                     self.prepare()
-                else:  # an ended lease is an event: the next draw follows
-                    with self._guard, suppress(CorpusError):
-                        self._expire()
+                if time.monotonic() >= due:
+                    due = math.inf
                     self._catch_up_or_tell()
             except Exception:  # a domain's own; whoever asks next meets it and is told
                 log.exception("the clerk goes on without what failed")
+
+    def _pause(self, due: float) -> float:
+        """Return how many seconds nothing is to be done: until the files are due, or a lease ends.
+
+        A lease that ends is seen at once, so that the next draw is over before somebody asks.
+        """
+        with self._guard:
+            ends = min((self.instructions[name].expires_at for name in self._state.live.values()), default=math.inf)
+            left = ends - self._now()
+        return max(min(due - time.monotonic(), left, LOOK_S), 0.0)
 
     def _catch_up_or_tell(self) -> None:
         try:
@@ -288,6 +319,8 @@ class Workshop:
         refuse_unfit(text)
         verdict = self._judge(name, agent, text, token)
         self._log.settle()  # nobody else waits for the disk
+        if self._clerk:
+            self._be_ready()
         return verdict
 
     def _judge(self, name: str, agent: str, text: str, token: str | None) -> Verdict:

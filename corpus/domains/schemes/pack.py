@@ -131,7 +131,7 @@ def messages(target: Mapping[str, Any], text: str) -> list[dict[str, str]]:
     ]
 
 
-def notes(_target: Mapping[str, Any]) -> dict[str, str]:
+def notes(_target: Mapping[str, Any], _toon: str) -> dict[str, str]:
     """Return nothing: the levels of this domain are told by the target itself."""
     return {}
 

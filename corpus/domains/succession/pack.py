@@ -57,11 +57,11 @@ def alignment(target: Mapping[str, Any], cell: Mapping[str, str]) -> list[str]:
     return misaligned(target, cell["topic"], cell["second_topic"])
 
 
-def notes(target: Mapping[str, Any]) -> dict[str, str]:
+def notes(target: Mapping[str, Any], toon: str) -> dict[str, str]:
     """Return what sentences of `told` hold in braces: the false clue of a hard case, the same for the same target."""
     case = Case(target)
     able = [said for holds, said in TRAPS[:-1] if holds(case)] or [TRAPS[-1][1]]
-    return {"trap": able[zlib.crc32(to_toon(target).encode()) % len(able)]}
+    return {"trap": able[zlib.crc32(toon.encode()) % len(able)]}
 
 
 def facts(target: Mapping[str, Any]) -> list[Fact]:

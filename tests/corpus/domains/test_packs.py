@@ -170,7 +170,7 @@ def test_no_target_is_changed_by_being_looked_at(key: str) -> None:
     before: dict[str, Any] = copy.deepcopy(target)
     domain.findings(target)
     domain.facts(target)
-    domain.pack.notes(target)
+    domain.pack.notes(target, to_toon(target))
     domain.instruct(target, cell)
     assert target == before
 

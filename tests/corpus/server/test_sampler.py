@@ -4,6 +4,8 @@ import random
 
 import pytest
 
+from benchmarks.instruction_server import COVERAGE, least_issues
+from corpus.server.domain import load_domain
 from corpus.server.quotas import Place, Plan, check_feasible, largest_remainder, remaining
 from corpus.server.sampler import Sampler
 from errors import CorpusError
@@ -121,3 +123,25 @@ def test_what_cannot_be_had_is_said(
 def test_a_flow_that_must_be_undone() -> None:
     """The greedy first match has to be taken back to serve everybody."""
     check_feasible({"a": {"x": 1, "w": 1}, "b": {"y": 1, "z": 1}}, frozenset({frozenset({("a", "w"), ("b", "z")})}))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_pair_of_succession_comes_within_the_bound_while_leases_come_back(seed: int) -> None:
+    """Twelve writers, one case in seven given back; 1.6 times what any method needs is allowed."""
+    sampler = Sampler(load_domain("succession").plan(5000), seed=seed)
+    allowed = COVERAGE * least_issues(sampler)
+    chance = random.Random(seed)  # noqa: S311  a rehearsal, not a secret
+    leased: list[dict[str, str]] = []
+    most = 0
+    while sampler.unseen:
+        while leased and (len(leased) >= 12 or chance.random() < 0.3):
+            done = leased.pop(chance.randrange(len(leased)))
+            if chance.random() < 1 / 7:
+                sampler.give_back(done)
+        cell = sampler.draw()
+        assert cell is not None
+        leased.append(cell)
+        most = max(most, sampler.served)
+        if sampler.served == most:  # nothing that came back waits to be served again
+            assert sampler.worst_error(sampler.free) < 1
+    assert sampler.issued <= allowed
