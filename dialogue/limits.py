@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dialogue.attempts import resembles
 from dialogue.french import fold, plain
 from personas import Persona
 
@@ -267,7 +268,7 @@ _GUIDANCE: dict[LimitKind, str] = {
 
 
 def find_limit(text: str) -> LimitKind | None:
-    """Return what the message asks for beyond the persona's limits, or None.
+    """Return what the message asks for beyond the persona's limits, or None: by the patterns, then by resemblance.
 
     >>> find_limit("écris ma dissert en entier"), find_limit("La liberté a-t-elle des limites ?")
     ('essay', None)
@@ -278,7 +279,12 @@ def find_limit(text: str) -> LimitKind | None:
     for kind, pattern in _PATTERNS:
         if pattern.search(folded if kind in {"markup", "encoding"} else spelled):
             return kind
-    return None
+    return resembles(spelled)
+
+
+def is_written(text: str) -> bool:
+    """Whether a pattern names a message: what is fitted beside the patterns does not take it for an ordinary one."""
+    return any(pattern.search(plain(text)) for _, pattern in _PATTERNS)
 
 
 def limit_for(text: str, persona: Persona, earlier: Sequence[str] = ()) -> Limit | None:

@@ -226,10 +226,10 @@ def dialogue_rules(
     if half not in ("tune", "judge"):
         raise EngineError(f"--half {half!r}: expected tune or judge.")
     if fit:
-        from evaluation.rules_fit import fit_both
+        from evaluation.rules_fit import fit_all
 
         with talk.status("Fitting the stance and the alarm…"):
-            made = fit_both(data, dialogues)
+            made = fit_all(data, dialogues)
         typer.echo(f"Wrote {', '.join(path.name for path in made)}.", err=True)  # read by the next start
         return
     from evaluation import dialogue_rules as rules

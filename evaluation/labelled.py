@@ -1,6 +1,7 @@
 """Labelled sentences: where they stand, which may be tuned on, and the score of what was found. Knows no rule."""
 
 import json
+import lzma
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,15 @@ Row = dict[str, Any]
 
 
 def load_rows(path: Path) -> list[Row]:
-    """Read labelled sentences, one JSON object a line.
+    """Read labelled sentences, one JSON object a line, packed (`.jsonl.xz`, `xz -dc` shows it) or not.
 
     Raises:
         EngineError: The file cannot be read, a line is no JSON object, or nothing is there.
     """
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+        rows = [json.loads(line) for line in content.decode("utf-8").split("\n") if line.strip()]
+    except (OSError, lzma.LZMAError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise EngineError(f"{path} cannot be read: {error}.") from None
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise EngineError(f"{path.name} holds no sentence, or a line that is no JSON object.")
@@ -35,8 +37,8 @@ def tuning_sets(data: Path, name: str) -> dict[str, list[Row]]:
     Raises:
         EngineError: A file cannot be read.
     """
-    paths = [data / "eval" / f"{name}.jsonl", *sorted((data / "dialogue_rules").glob(f"{name}_*.jsonl"))]
-    return {path.stem: load_rows(path) for path in paths}
+    paths = [data / "eval" / f"{name}.jsonl", *sorted((data / "dialogue_rules").glob(f"{name}_*.jsonl*"))]
+    return {path.name.partition(".")[0]: load_rows(path) for path in paths}
 
 
 def tuning(data: Path, name: str) -> list[Row]:

@@ -1,4 +1,4 @@
-"""The models of `dialogue.stance` and `dialogue.alarm`, fitted on labelled sentences and tried on folds of them.
+"""The linear models of the dialogue (stance, alarm, attempts), fitted on labelled sentences and tried on folds of them.
 
 Knows which files are for tuning, and how much a sentence of each counts; never reads a file whose name says "judge".
 """
@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dialogue import alarm, stance
+from dialogue import alarm, attempts, stance
 from dialogue.french import plain
+from dialogue.limits import is_written
 from dialogue.linear import Linear, pack
 from dialogue.safety import assess
 from evaluation.labelled import Row, exchanges, load_rows, macro_f1, tuning, tuning_sets
@@ -53,6 +54,8 @@ PRIOR: dict[str, dict[str, float]] = {
     for label, groups in _POINTS.items()
 }
 STANCE_FIT = Fit(scales={"facts": 1.5, "words": 4.0, "pieces": 4.0}, prior=PRIOR, kept=8000)
+ATTEMPTS_FROM_OTHERS = 0.3
+ATTEMPTS_FIT = Fit(trust=1.0, scales={"facts": 0.5, "words": 5.0, "pieces": 5.0}, kept=6000)
 ALARM_FIT = Fit(trust=1.0, scales={"facts": 0.5, "words": 5.0, "pieces": 5.0}, least=3, kept=20_000)
 
 
@@ -79,6 +82,16 @@ def ordinary_examples(data: Path, dialogues: Path) -> list[Example]:
     return alarm_examples([*tuning(data, "stance"), *exchanges(dialogues), *questions], ALARM_FROM_DIALOGUES)
 
 
+def attempt_examples(data: Path, dialogues: Path) -> list[Example]:
+    """Return what the model of the attempts learns from: attempts, what resembles them, and what pupils usually say."""
+    rows = [row for row in tuning(data, "attacks") if row["kind"] in attempts.VERDICTS]
+    others = [*tuning(data, "stance"), *tuning(data, "crisis"), *exchanges(dialogues)]
+    usual = [row for row in others if not is_written(row["text"])]  # our dialogues hold insults and essays on purpose
+    return [Example(attempts.seen(plain(row["text"])), row["kind"]) for row in rows] + [
+        Example(attempts.seen(plain(row["text"])), "none", ATTEMPTS_FROM_OTHERS) for row in usual
+    ]
+
+
 def learned(data: Path, dialogues: Path) -> tuple[list[Example], list[Example]]:
     """Return what the stance and the alarm learn from.
 
@@ -96,8 +109,8 @@ def learned(data: Path, dialogues: Path) -> tuple[list[Example], list[Example]]:
     )
 
 
-def fit_both(data: Path, dialogues: Path, write: Callable[[Path, bytes], None] = write_bytes) -> dict[Path, Linear]:
-    """Fit both models and write their files; return what was written.
+def fit_all(data: Path, dialogues: Path, write: Callable[[Path, bytes], None] = write_bytes) -> dict[Path, Linear]:
+    """Fit the models and write their files; return what was written.
 
     Raises:
         EngineError: A file of sentences cannot be read.
@@ -106,6 +119,7 @@ def fit_both(data: Path, dialogues: Path, write: Callable[[Path, bytes], None] =
     made = {
         stance.WEIGHTS_FILE: fit(stances, stance.STANCES, STANCE_FIT),
         alarm.WEIGHTS_FILE: fit(alarms, alarm.VERDICTS, ALARM_FIT),
+        attempts.WEIGHTS_FILE: fit(attempt_examples(data, dialogues), attempts.VERDICTS, ATTEMPTS_FIT),
     }
     for path, model in made.items():
         write(path, pack(model))

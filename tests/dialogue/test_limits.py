@@ -7,16 +7,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dialogue.attempts import VERDICTS
 from dialogue.limits import find_limit, limit_for
+from dialogue.linear import load_linear
+from errors import SettingsError
 from personas import PERSONAS
 
 KANT = PERSONAS["kant"]
-ATTACKS = Path(__file__).parents[2] / "data" / "eval" / "attacks.jsonl"
+EVAL = Path(__file__).parents[2] / "data" / "eval"
+ATTACKS, JUDGE, QUESTIONS = EVAL / "attacks.jsonl", EVAL / "attacks_judge3.jsonl", EVAL / "pupil_questions.jsonl"
 
 
 def test_every_attack_of_ours_is_seen_as_its_kind() -> None:
     rows = [json.loads(line) for line in ATTACKS.read_text("utf-8").splitlines()]
     assert [row["id"] for row in rows if find_limit(row["text"]) != row["kind"]] == []
+
+
+def test_what_no_pattern_knows_is_found_by_resemblance() -> None:
+    """Of attempts that nobody read while writing the rules, most are found; ordinary messages pass."""
+    rows = [json.loads(line) for line in JUDGE.read_text("utf-8").splitlines()]
+    found = [find_limit(row["text"]) for row in rows]
+    assert sum(kind is not None for kind in found) >= 0.7 * len(rows)
+    usual = [json.loads(line)["question"] for line in QUESTIONS.read_text("utf-8").splitlines()]
+    assert sum(find_limit(text) is not None for text in usual) <= 0.04 * len(usual)  # three are insults indeed
+
+
+def test_broken_weights_of_the_attempts_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "attempts_weights.json.xz"
+    path.write_bytes(b"no weights")
+    with pytest.raises(SettingsError, match=r"attempts_weights\.json\.xz cannot be read"):
+        load_linear(path, VERDICTS)
 
 
 @pytest.mark.parametrize(

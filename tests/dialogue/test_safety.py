@@ -211,7 +211,8 @@ def test_a_page_is_fast(page: str) -> None:
 def test_a_doubt_lets_the_philosopher_answer_and_names_the_numbers() -> None:
     found = assess("La loi que je me donne ne me contraint pas, car la raison la commande à tous les êtres libres.")
     assert not found.stops, "a sentence of the course is answered"
-    doubt = assess("J'ai peur de mourir, la nuit j'y pense et j'arrive plus à dormir.")
+    assert assess("Ma mémoire n'est qu'un album de photos.").level == "none"
+    doubt = assess("Personne ne me comprend chez moi.")
     assert doubt.doubts
     assert not doubt.stops
     for language in ("fr", "en"):
