@@ -1,7 +1,6 @@
 """The rules' file: put together as it says, verdicts that nobody changes unawares, a broken file that is named."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from dialogue.distress import KINDS, RULES, RULES_FILE, load_rules
 from dialogue.safety import assess
 from errors import SettingsError
+from evaluation.labelled import tuning_sets
 
 DATA = Path(__file__).parents[2] / "data"
 TEXT = RULES_FILE.read_text(encoding="utf-8")
@@ -31,11 +31,8 @@ def test_names_and_gaps_are_filled(tmp_path: Path) -> None:
 
 
 def test_no_verdict_changes_unawares() -> None:
-    rows = [
-        json.loads(line)
-        for name in ("crisis_cases", "crisis_tune")
-        for line in (DATA / "dialogue_rules" / f"{name}.jsonl").read_text("utf-8").splitlines()
-    ]
+    sets = tuning_sets(DATA, "crisis")
+    rows = [*sets["crisis_cases"], *sets["crisis_tune"]]
     found = [one.rule if (one := assess(row["text"])).rule != "model" else "" for row in rows]
     assert hashlib.sha256("\n".join(found).encode()).hexdigest()[:16] == VERDICTS
 
