@@ -13,6 +13,7 @@ HUB_REPO ?= OWNER/bergson-and-friends
 export OMP_NUM_THREADS ?= 2
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
+unexport PYTHONDONTWRITEBYTECODE # compiled once, not by each of the many processes that page and tests start
 
 .PHONY: help setup packages run premium test lint proofs bench-engine pipeline pipeline-wide soak model-gate report demo-model demo-adopt demo-answers screenshots gpu-env wheel space clean
 
@@ -50,10 +51,10 @@ $(AXE): tests/browser/npm/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix tests/browser/npm --silent --no-audit --no-fund && touch $@; \
 	else echo "npm is missing: the page is not checked by axe-core." >&2; fi
 
-# Three at a time: the tests of a file stay together, and those that open a browser follow each other in two rows, since
-# more of them than cores hold each other up (see tests/conftest.py).
+# Two at a time: the tests of a file stay together, and those that open a browser follow each other in one row, since
+# Chromium, a page and its llama.cpp want more than a core and hold each other up (see tests/conftest.py).
 test: setup lint $(AXE) ## every check that takes seconds, as CI runs it
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(STAMP) ## ruff and mypy
 	@$(PYTHON) -m ruff check .

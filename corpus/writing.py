@@ -91,12 +91,11 @@ class Writers:
         """Ask for an instruction; who is stopped while it is on its way gives it back."""
         asked = asyncio.ensure_future(self._post("/next-instruction", {"agent_id": agent}))
         try:
-            given: dict[str, Any] = (await asyncio.shield(asked)).json()
+            given: dict[str, Any] = (await _to_the_end(asked)).json()
         except asyncio.CancelledError:
-            given = (await asked).json()
+            given = asked.result().json()
             if given["state"] == "leased":
-                held = {"instruction_id": given["instruction_id"], "agent_id": agent}
-                await self._post("/release-lease", held, may_refuse=True)
+                await self._release({"instruction_id": given["instruction_id"], "agent_id": agent})
             raise
         return given
 
@@ -127,7 +126,11 @@ class Writers:
             self.counts["given_up"] += 1
         finally:
             if not settled:
-                await self._post("/release-lease", held, may_refuse=True)
+                await self._release(held)
+
+    async def _release(self, held: Mapping[str, str]) -> None:
+        """Give a case back, also when we are stopped while doing so."""
+        await _to_the_end(asyncio.ensure_future(self._post("/release-lease", held, may_refuse=True)))
 
     @asynccontextmanager
     async def _renewed(self, held: Mapping[str, str], expires_at: float) -> AsyncIterator[None]:
@@ -175,6 +178,15 @@ class Writers:
                 said = "it is no instruction server"
             raise CorpusError(f"{self._client.base_url}{path.lstrip('/')}: {answer.status_code}: {said}")
         return answer
+
+
+async def _to_the_end(request: asyncio.Future[httpx.Response]) -> httpx.Response:
+    """Wait for a request; who is stopped meanwhile is stopped when it has ended, since a server acts on half of one."""
+    try:
+        return await asyncio.shield(request)
+    except asyncio.CancelledError:
+        await asyncio.wait({request})
+        raise
 
 
 def unfenced(text: str) -> str:

@@ -21,17 +21,12 @@ TEMPLATE = (
     "{% elif m.role == 'assistant' %}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
 )
 
-# Rows in which the files that open a browser follow each other: Chromium, a page and its llama.cpp want a core or
-# more, and three such files beside each other take twice as long as one after the other. The rows last equally long.
-BROWSER_ROWS = ({"test_walks", "test_bad_input", "test_login"}, {"test_page", "test_first_light"})
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests one worker runs one after the other (`--dist loadgroup`)."""
+    """Say which tests one worker runs one after the other (`--dist loadgroup`): a file, or all that open a browser."""
     for item in items:
-        row = next((n for n, names in enumerate(BROWSER_ROWS) if item.path.stem in names), len(BROWSER_ROWS) - 1)
         in_browser = item.get_closest_marker("browser")
-        item.add_marker(pytest.mark.xdist_group(f"browser-{row}" if in_browser else item.nodeid.split("::")[0]))
+        item.add_marker(pytest.mark.xdist_group("browser" if in_browser else item.nodeid.split("::")[0]))
 
 
 def _vocabulary(inst_is_control: bool) -> tuple[list[str], list[float], list[int]]:

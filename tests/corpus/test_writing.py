@@ -108,9 +108,10 @@ async def test_a_lease_is_kept_alive_while_the_engine_writes(tmp_path: Path) -> 
 
 async def test_an_engine_that_stops_leaves_no_lease(tmp_path: Path) -> None:
     async with opened(tmp_path, total=6) as (workshop, client):
-        with pytest.raises(EngineError, match="gone"):
-            await Writers(ScriptedEngine(EngineError("gone")), client, idle_s=0).run(3)
-        assert workshop.summary()["leased"] == 0
+        for _ in range(8):  # two that stop at the same moment: one is told to while it gives its case back
+            with pytest.raises(EngineError, match="gone"):
+                await Writers(ScriptedEngine(EngineError("gone")), client, idle_s=0).run(3)
+            assert workshop.summary()["leased"] == 0
 
 
 async def test_a_server_that_is_not_there_or_refuses_is_named(tmp_path: Path) -> None:
