@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,14 +42,14 @@ def test_a_wrong_setting_is_one_line() -> None:
     assert re.fullmatch(r"Bergson and Friends cannot start: BAF_PORT: .*\n", ended.stderr)
 
 
-def test_a_port_in_use_is_one_line(start_app: StartApp, checkout: Path) -> None:
+def test_a_port_in_use_is_one_line(checkout: Path) -> None:
     (checkout / "personas" / "kant.toml").unlink()  # no model is needed to find a port taken
-    app = start_app(cwd=checkout)
-    port = app.url.rsplit(":", 1)[1]
-    ended = subprocess.run(
-        [sys.executable, "app.py"], cwd=checkout, env={**os.environ, "BAF_PORT": port}, capture_output=True,
-        text=True, timeout=120, check=False,
-    )  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = str(holder.getsockname()[1])
+        ended = subprocess.run(
+            [sys.executable, "app.py"], cwd=checkout, env={**os.environ, "BAF_PORT": port}, capture_output=True,
+            text=True, timeout=120, check=False,
+        )  # fmt: skip
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].startswith("Bergson and Friends cannot start: ")
     assert port in ended.stderr

@@ -77,7 +77,7 @@ def has_failed(app: RunningApp) -> bool:
     ("fixture", "code", "logged"),
     [
         ("embedder_gguf", "model_not_chat", "embed"),
-        ("vocab_gguf", "model_not_chat", "vocabulary"),
+        pytest.param("vocab_gguf", "model_not_chat", "vocabulary", marks=pytest.mark.proof),
     ],
 )
 def test_a_file_that_cannot_talk(
@@ -188,6 +188,7 @@ def hub(tiny_gguf: Path) -> Iterator[str]:
         yield address
 
 
+@pytest.mark.proof
 def test_a_disk_that_fills_while_it_downloads(
     start_app: StartApp, open_page: OpenPage, hub: str, tiny_gguf: Path, tmp_path: Path
 ) -> None:

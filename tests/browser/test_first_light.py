@@ -73,6 +73,7 @@ def test_three_answers_grow_side_by_side(embedded_app: RunningApp, open_page: Op
     assert max(times[0] for times in grew) < min(times[-1] for times in grew)  # a moment in which all three grew
 
 
+@pytest.mark.proof
 def test_who_waits_is_told_the_place(start_app: StartApp, open_page: OpenPage, embedded_dir: Path) -> None:
     """One answer at a time: the second pupil is next, the third behind; both are answered in their turn."""
     app = start_app({"BAF_DATA_DIR": str(embedded_dir), "BAF_MAX_ACTIVE": "1"})
