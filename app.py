@@ -16,6 +16,7 @@ from roles import load_roles
 from service.health import closed_routes, routes
 from settings import Settings, load_settings
 from ui.closed import build_closed_page
+from ui.refused import login_handlers
 from ui.theme import launch_options
 
 log = logging.getLogger("app")
@@ -74,7 +75,7 @@ def main() -> int:
             server_port=settings.port,
             prevent_thread_lock=True,
             quiet=True,
-            app_kwargs={"routes": beside},
+            app_kwargs={"routes": beside, "exception_handlers": login_handlers()},
             mcp_server=settings.mcp,
             **launch_options(),
         )

@@ -158,8 +158,7 @@ def open_searcher(weights_dir: Path) -> Searcher:
     embedder = default_embedder(weights_dir)
     if (weights_dir / INDEX).is_dir():
         return Searcher(open_store(weights_dir / INDEX), embedder)
-    notes = NoteIndex.load(NOTES, embedder)
-    return Searcher(notes.to_store(), embedder if notes.by_meaning else None)
+    return NoteIndex.load(NOTES, embedder).to_searcher()
 
 
 def _open_store(keys: Keys, ledger_dir: Path) -> Store:

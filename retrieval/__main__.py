@@ -125,8 +125,10 @@ def search(
     second = SentenceReranker(opened) if rerank and opened else None
     folder = Path(place)
     of_notes = folder.is_dir() and not (folder / "current").exists() and any(folder.glob("*.jsonl"))
-    store = NoteIndex.load(folder, opened).to_store() if of_notes else open_store(_address(place))
-    searcher = Searcher(store, opened, reranker=second)
+    if of_notes:
+        searcher = NoteIndex.load(folder, opened).to_searcher(second)
+    else:
+        searcher = Searcher(open_store(_address(place)), opened, reranker=second)
     found = searcher.search(question, count, where=Filter(author, work, notion))
     for notice in found.notices:
         typer.echo(f"notice: {notice}", err=True)
@@ -224,11 +226,14 @@ def evaluate(
     opened = _embedder(embedder)
     made = NoteIndex.load(notes, opened) if chosen != "piaf" else None
     if made and made.by_meaning:  # the vectors that ship are those of these notes
-        searcher = Searcher(made.to_store(), opened)
+        searcher = made.to_searcher()
     else:
         with _bar("Embedding") as show:
             searcher = scoring.open_searcher(read, opened, lambda share: show(share, ""))
-    again = Searcher(searcher.store, opened, reranker=SentenceReranker(opened)) if rerank and opened else None
+    again = None
+    if rerank and opened:
+        second = SentenceReranker(opened)
+        again = Searcher(searcher.store, opened, reranker=second, relevant=searcher.relevant)
     with _bar("Asking") as show:
         result = scoring.evaluate(read, searcher, lambda share: show(share, ""), again)
     result |= {"limit": limit, "embedder": opened.id.to_data() if opened else None, **scoring.circumstances()}

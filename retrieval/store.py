@@ -188,6 +188,7 @@ class Searcher:
         reranker: Looks again at the first `reranked` hits.
         weight: Of the vectors in the mix; None for what suits the embedder.
         reranked: How many hits the reranker sees; it costs their number times its time for one.
+        relevant: From which nearness on a passage may answer; see `RELEVANT`.
 
     Raises:
         RetrievalError: The vectors were made by another embedder.
@@ -201,6 +202,7 @@ class Searcher:
         reranker: Reranker | None = None,
         weight: float | None = None,
         reranked: int = 10,
+        relevant: float = RELEVANT,
     ) -> None:
         made_by = store.about.embedder
         if embedder and made_by and made_by.digest != embedder.id.digest:
@@ -212,7 +214,7 @@ class Searcher:
         self.embedder = embedder if made_by else None
         suits = STATIC_WEIGHT if isinstance(embedder, StaticEmbedder) else DENSE_WEIGHT
         self.weight = suits if weight is None else weight
-        self._reranker, self._reranked = reranker, reranked
+        self._reranker, self._reranked, self.relevant = reranker, reranked, relevant
 
     def search(self, question: str, k: int = 10, *, where: Filter = EVERYTHING, mode: Mode = "hybrid") -> Found:
         """Return the `k` passages that answer best, near-copies left out.
@@ -254,7 +256,7 @@ class Searcher:
         for place in kept[:k]:
             cosine = float(found.dense[order[place]]) if found.dense is not None else None
             words = coverage(stems, _stems_of(passages[place].indexed_text))
-            relevant = is_relevant(words, cosine, mean)
+            relevant = is_relevant(words, cosine, mean, self.relevant)
             hits.append(Hit(passages[place], values[place], words, cosine, relevant))
         return tuple(hits)
 
@@ -280,17 +282,18 @@ def _stems_of(text: str) -> frozenset[str]:
     return frozenset(search_tokens(text))
 
 
-def is_relevant(words: float, cosine: float | None, mean: float) -> bool:
+def is_relevant(words: float, cosine: float | None, mean: float, least: float = RELEVANT) -> bool:
     """Whether a passage may answer a question.
 
     Args:
         words: Share of the question's stems that it has.
         cosine: With the question; None without vectors.
         mean: Of the question's cosines with all passages.
+        least: The threshold, where there are vectors.
     """
     if cosine is None:
         return words >= WORDS_ALONE
-    return (cosine - mean) / max(1 - mean, 1e-6) + WORDS * words >= RELEVANT
+    return (cosine - mean) / max(1 - mean, 1e-6) + WORDS * words >= least
 
 
 def is_remote(address: str) -> bool:

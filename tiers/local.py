@@ -47,7 +47,7 @@ def notes_searcher(data_dir: Path, notes: Path = NOTES) -> Searcher | None:
     """Return a search over the reading notes, by meaning where the embedder is there; None without notes."""
     try:
         embedder = default_embedder(data_dir)
-        return Searcher(NoteIndex.load(notes, embedder).to_store(), embedder)
+        return NoteIndex.load(notes, embedder).to_searcher()
     except RetrievalError as error:
         log.error("Answers come without passages: %s", error)
         return None

@@ -84,6 +84,11 @@ ENGLISH: Mapping[str, str] = MappingProxyType(
         "answers_left": "{count} answers left, the count begins anew at {when}",
         "login_for_more": "log in for the large model (Hugging Face account, 13 or older)",
         "login": "Log in with Hugging Face",
+        "login_refused": "The login was not completed: you are not logged in. You can talk with the philosophers "
+        "without an account.",
+        "login_unreachable": "The login service does not answer. You can talk with the philosophers without an "
+        "account, and try again in a few minutes.",
+        "back_to_page": "Back to the page",
         "logout": "Log out ({})",
         # What the tiers say.
         "quota_browser": "You have had all of today's answers in this browser. The count begins anew at midnight.",

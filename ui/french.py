@@ -90,6 +90,11 @@ FRENCH: Mapping[str, str] = MappingProxyType(
         "answers_left": "encore {count} réponses, le compte repart à {when}",
         "login_for_more": "connecte-toi pour le grand modèle (compte Hugging Face, 13 ans ou plus)",
         "login": "Se connecter avec Hugging Face",
+        "login_refused": "La connexion n'a pas abouti : tu n'es pas connecté. Tu peux parler avec les philosophes sans "
+        "compte.",
+        "login_unreachable": "Le service de connexion ne répond pas. Tu peux parler avec les philosophes sans compte, "
+        "et essayer de nouveau dans quelques minutes.",
+        "back_to_page": "Revenir à la page",
         "logout": "Se déconnecter ({})",
         # What the tiers say.
         "quota_browser": "Tu as eu toutes tes réponses du jour dans ce navigateur. Le compte repart à minuit.",

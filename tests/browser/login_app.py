@@ -22,6 +22,7 @@ from tiers.router import LoginPlans, PremiumSide, Router
 from tiers.store import Store
 from tiers.testing import ScriptedTier
 from ui.page import build_page
+from ui.refused import login_handlers
 from ui.theme import launch_options
 
 SMALL = "Réponse du petit modèle."
@@ -41,7 +42,7 @@ def main(port: int, folder: Path, gateway: str, provider: str) -> None:
     side = PremiumSide(PremiumTier(gateway, SEAL), plans, PRICE, held_s=240.0)
     router = Router(ScriptedTier(*words(SMALL)), account, side, secret=SECRET)
     page = build_page(router, standing=router.standing, login=True)
-    beside = {"routes": [*openai_routes(router)]}
+    beside = {"routes": [*openai_routes(router)], "exception_handlers": login_handlers()}
     page.launch(server_name="127.0.0.1", server_port=port, quiet=True, app_kwargs=beside, **launch_options())
 
 

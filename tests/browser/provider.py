@@ -39,7 +39,7 @@ class Provider:
     """A provider to be served.
 
     Attributes:
-        next_user: Who consents to the next login.
+        next_user: Who consents to the next login; nobody does when it is empty.
         members: Who belongs to the organisation now.
     """
 
@@ -72,9 +72,12 @@ class Provider:
         return {"keys": [{**json.loads(RSAAlgorithm.to_jwk(self._key.public_key())), "kid": "one", "use": "sig"}]}
 
     def authorize(self, redirect_uri: str, state: str, nonce: str = "") -> RedirectResponse:
+        joint = "&" if "?" in redirect_uri else "?"
+        if not self.next_user:
+            refused = {"error": "access_denied", "error_description": "<b>declined</b>", "state": state}
+            return RedirectResponse(f"{redirect_uri}{joint}{urlencode(refused)}")
         code = secrets.token_hex(16)
         self._codes[code] = (self.next_user, nonce)
-        joint = "&" if "?" in redirect_uri else "?"
         return RedirectResponse(f"{redirect_uri}{joint}{urlencode({'code': code, 'state': state})}")
 
     async def token(self, request: Request) -> dict[str, Any]:

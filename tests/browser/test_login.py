@@ -204,6 +204,18 @@ def sources_are_read_and_left_out(site: Site, page: Page) -> None:
     assert page.locator(".sources > li").count() > 0
 
 
+def test_who_declines_to_be_known_reads_a_sentence_and_goes_on(site: Site) -> None:
+    site.provider.next_user = ""
+    page = site.open(site.context())
+    page.locator("#login").click()
+    expect(page.get_by_role("alert")).to_have_text(FRENCH["login_refused"])
+    assert "declined" not in page.content()
+    site.provider.next_user = "sophie"
+    page.get_by_role("link").click()
+    expect(bot(page)).to_have_count(1)
+    log_in(page, "sophie")
+
+
 def test_who_left_the_organisation_is_out_within_ten_minutes(site: Site) -> None:
     site.provider.next_user, site.provider.members = "henri", {"henri"}
     page = site.open(site.context())

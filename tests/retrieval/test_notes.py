@@ -14,8 +14,10 @@ from retrieval.calibration import Case, measure, read_cases
 from retrieval.embedders import LlamaEmbedder, default_embedder
 from retrieval.french import fold, search_tokens
 from retrieval.notes import VECTORS, Note, NoteIndex, load_notes, read_vectors, write_vectors
+from retrieval.scoring import read_questions
 
 NOTES = Path(__file__).parents[2] / "data" / "notes"
+PUPILS = NOTES.parent / "eval" / "pupil_questions.jsonl"
 PHILOSOPHERS = ("spinoza", "bergson", "kant")
 NOTIONS = set(
     "art bonheur conscience devoir État inconscient justice langage liberté nature raison religion science technique "
@@ -248,3 +250,18 @@ def test_nothing_near_gives_nothing_with_vectors_too(shipped: NoteIndex, message
 def test_vectors_find_more_of_what_the_dialogues_use(shipped: NoteIndex, index: NoteIndex) -> None:
     cases = read_cases(NOTES.parent / "dialogues")[::4]
     assert measure(shipped, cases)["recall at 1"] >= measure(index, cases)["recall at 1"]
+
+
+@pytest.mark.model
+def test_most_questions_of_pupils_have_a_source_and_foreign_ones_have_none(shipped: NoteIndex) -> None:
+    """On the half that no threshold was chosen on."""
+    chosen = read_questions(PUPILS, NOTES)
+    halves = {row["id"]: row["half"] for row in map(json.loads, PUPILS.read_text(encoding="utf-8").splitlines())}
+    searcher = shipped.to_searcher()
+    found: dict[bool, list[bool]] = {True: [], False: []}
+    for question in chosen.questions:
+        if halves[question.id] == "judge":
+            hits = searcher.search(question.text, 3, where=question.where)
+            found[bool(question.relevant)].append(bool(hits.relevant))
+    assert sum(found[True]) / len(found[True]) >= 0.65
+    assert sum(found[False]) / len(found[False]) <= 0.1
