@@ -19,7 +19,7 @@ from retrieval.french import search_tokens
 from retrieval.memory_store import MemoryStore
 from retrieval.passages import Passage
 from retrieval.ranking import Lexical
-from retrieval.store import Reranker, Searcher
+from retrieval.store import RELEVANT, Reranker, Searcher
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ MIN_HYBRID = 3.0  # at 4.0 three of 60 real questions of pupils got no note (dat
 MEANING_STATIC, MIN_STATIC = 20.0, 6.0
 # For citations. The words of a pupil are far from any book: with the threshold of other collections (.31) 35 of 100
 # questions that a note answers would get a source. Chosen on the same half: 65, and 80 of 100 others are held back; on
-# the half set aside 70 and 100. Messages of data/queries, written by who wrote the keywords: 97 and 67.
+# the half set aside 70 and 100. Messages of data/queries, written by who wrote the keywords: 97 and 67. Static vectors
+# keep .31: with it 75 and 73, 65 and 87; with .24 half of the others would get one.
 RELEVANT_NOTE = 0.24
 VECTORS = "vectors.json"  # beside the notes: which embedder made the .npy files, and of which words
 
@@ -249,7 +250,8 @@ class NoteIndex:
 
     def to_searcher(self, reranker: Reranker | None = None) -> Searcher:
         """Return a search over the notes of all philosophers, with the threshold that suits them."""
-        return Searcher(self.to_store(), self._embedder, reranker=reranker, relevant=RELEVANT_NOTE)
+        least = RELEVANT if self._static else RELEVANT_NOTE
+        return Searcher(self.to_store(), self._embedder, reranker=reranker, relevant=least)
 
     @property
     def by_meaning(self) -> bool:

@@ -6,7 +6,10 @@ of one article rise and fall together), bias-corrected and accelerated, as `scip
 
 import json
 import os
+import platform
 import resource
+import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -315,9 +318,11 @@ def threshold_report(chosen: EvalSet, searcher: Searcher) -> dict[str, Any]:
 
 
 def circumstances() -> dict[str, Any]:
-    """Return date, cores and load of the machine, and the most memory that this process has held, in MB."""
+    """Return the command, date, cores and load of the machine, and the most memory this process has held, in MB."""
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
+        "command": f"python -m retrieval {shlex.join(sys.argv[1:])}",
+        "machine": f"{platform.system()} {platform.machine()}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": granted_cpus(),
         "load_1min": round(os.getloadavg()[0], 2),

@@ -6,6 +6,7 @@ from html import escape
 from string import Template
 
 import httpx
+from authlib.common.errors import AuthlibBaseError
 from fastapi import Request
 from fastapi.responses import HTMLResponse, Response
 
@@ -31,8 +32,6 @@ def login_handlers() -> Mapping[type[Exception], Handler]:
     Gradio lets these errors pass, and a visitor who declines to be known would read « Internal Server Error ». What
     the provider says of it is neither shown nor logged: it comes from an address that anybody may write.
     """
-    from authlib.common.errors import AuthlibBaseError  # there where Gradio has a login
-
     return {AuthlibBaseError: _refused, httpx.TransportError: _unreachable}
 
 
