@@ -212,7 +212,8 @@ def test_a_model_learns_where_the_teacher_points(bert: Teacher) -> None:
     before = float((unit(np.asarray(model.encode(texts), np.float32)) * wanted).sum(axis=1).mean())
     taught = teach(model, texts, vectors, basis, Lesson(epochs=15, rate=1e-2, batch=16))
     after = float((unit(np.asarray(taught.encode(texts), np.float32)) * wanted).sum(axis=1).mean())
-    assert after > before + 0.1
+    # Its vocabulary is not the same twice (ties), nor is where it begins (.77 to .89): what is left is what counts.
+    assert 1 - after < (1 - before) / 2
     with pytest.raises(RetrievalError, match="cannot teach"):
         teach(model, texts[:5], vectors[:5], basis, Lesson())
 
