@@ -37,6 +37,7 @@ async def test_every_fault_ends_as_it_should_and_leaves_nothing_behind(our_serve
         assert (await client.get(f"{our_server.url}/ready")).status_code == 200
 
 
+@pytest.mark.proof
 def test_a_short_soak_has_answers_samples_and_a_verdict(shape_gguf: Path, start: Start, tmp_path: Path) -> None:
     for seconds in (3, 12, 48):  # a busy machine may need longer for its first answer
         record, said = soak_server(shape_gguf, seconds / 3600, 2, 1, start)

@@ -24,7 +24,7 @@ def faults(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
+@pytest.mark.parametrize(("scheme", "width"), [pytest.param("light", 1440, marks=pytest.mark.proof), ("dark", 390)])
 def test_nothing_serious(stage: Stage, scheme: str, width: int) -> None:
     if not AXE.exists():
         pytest.skip("axe-core is missing: npm ci --prefix tests/browser/npm")

@@ -73,12 +73,10 @@ def has_failed(app: RunningApp) -> bool:
     return bool(httpx.get(f"{app.url}/ready").json()["status"] == "failed")
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("fixture", "code", "logged"),
-    [
-        ("embedder_gguf", "model_not_chat", "embed"),
-        pytest.param("vocab_gguf", "model_not_chat", "vocabulary", marks=pytest.mark.proof),
-    ],
+    [("embedder_gguf", "model_not_chat", "embed"), ("vocab_gguf", "model_not_chat", "vocabulary")],
 )
 def test_a_file_that_cannot_talk(
     fixture: str, code: str, logged: str, start_app: StartApp, open_page: OpenPage,

@@ -51,6 +51,7 @@ def test_a_pupil_talks_with_kant(embedded_app: RunningApp, open_page: OpenPage) 
     assert first[:30] not in log
 
 
+@pytest.mark.proof
 def test_three_answers_grow_side_by_side(embedded_app: RunningApp, open_page: OpenPage) -> None:
     """Two tabs and a third ask at the same time; each philosopher answers his own pupil, none waits for another."""
     tabs = {key: open_page(embedded_app) for key in PUPILS}

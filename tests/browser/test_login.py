@@ -159,6 +159,7 @@ def log_in(page: Page, name: str) -> None:
     expect(button).to_have_text(FRENCH["logout"].format(name))
 
 
+@pytest.mark.proof
 def test_premium_is_granted_used_revoked_and_ends(site: Site) -> None:
     page = site.open(site.context())
     choose(page, "kant", "Kant")
@@ -204,6 +205,7 @@ def sources_are_read_and_left_out(site: Site, page: Page) -> None:
     assert page.locator(".sources > li").count() > 0
 
 
+@pytest.mark.proof
 def test_who_declines_to_be_known_reads_a_sentence_and_goes_on(site: Site) -> None:
     site.provider.next_user = ""
     page = site.open(site.context())

@@ -105,6 +105,7 @@ def test_the_model_rounded_by_hand_is_the_one_that_qlora_trains_on(tmp_path: Pat
     assert compared == 14
 
 
+@pytest.mark.proof
 def test_qlora_tries_both_bases_and_keeps_the_better(tmp_path: Path) -> None:
     """An adapter trained on the nf4-rounded base belongs there: its loss is lower on it."""
     plain = mistral_spm(tmp_path / "base")
@@ -129,6 +130,7 @@ def test_qlora_tries_both_bases_and_keeps_the_better(tmp_path: Path) -> None:
         merge_both(plain, adapter, made.path, held_out=[texts])
 
 
+@pytest.mark.proof
 def test_nf4_then_q4_k(tmp_path: Path) -> None:
     """The grids of nf4 and Q4_K do not coincide: of a small change a part is lost in the second rounding, not all."""
     plain = mistral_spm(tmp_path / "base")

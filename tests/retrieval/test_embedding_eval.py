@@ -151,6 +151,7 @@ def run(*arguments: str, corpora: Path, code: int = 0) -> subprocess.CompletedPr
     return done
 
 
+@pytest.mark.proof
 def test_the_commands_from_teacher_to_comparison(tmp_path: Path, tiny_bert: Path) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("skeletoken")
