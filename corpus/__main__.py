@@ -16,13 +16,25 @@ from rich.table import Table
 
 from cli import run_commands
 from corpus.check import Report, check_all
-from corpus.dialogues import load_dialogues, load_exercises, load_notes, parse_exercise, read_objects
-from corpus.mix import exercise_messages, is_held_out, mix, note_rows, prose_count, second_mix, write_rows
+from corpus.dialogues import Exercise, load_dialogues, load_notes, parse_exercise, read_objects
+from corpus.mix import (
+    exercise_messages,
+    exercise_rows,
+    is_held_out,
+    mix,
+    note_rows,
+    prose_count,
+    second_mix,
+    write_rows,
+)
 from corpus.prose import draw_slices, read_french
 from corpus.schemes.augment import augment_file
+from corpus.schemes.bank import load_bank, load_negations
 from corpus.schemes.check import AUGMENTED, check_schemes
+from corpus.schemes.drill import drill
 from corpus.schemes.picture import draw
 from corpus.schemes.split import split_of
+from corpus.schemes.surfaces import load_surfaces
 from errors import CorpusError
 from settings import load_settings
 
@@ -123,20 +135,29 @@ def split_command(
     typer.echo(f"{out}: {', '.join(f'{name} {len(many)}' for name, many in made.items())}", err=True)
 
 
+def trained_exercises(data: Path, drills: int, seed: int) -> list[Exercise]:
+    """Return what training reads of the scheme dataset, and `drills` more on each of its contents."""
+    rows = scheme_rows(data)
+    exercises = [parse_exercise(row, row["id"]) for row in rows if row["split"] == "train"]
+    more = drill(rows, load_bank(), load_surfaces(), load_negations(), per_content=drills, seed=seed)
+    return exercises + more
+
+
 @app.command("mix")
 def mix_command(
     out: Annotated[Path, typer.Option(help="Training file to write (JSONL).")],
     data: Data = Path("data"),
     eval_out: Annotated[Path | None, typer.Option(help="Held-out file; default: OUT with .eval before .jsonl.")] = None,
     prose: Annotated[int | None, typer.Option(min=0, help="Slices of prose; default: 15 % of the examples.")] = None,
+    drills: Annotated[int, typer.Option(min=0, help="Exercises made of each content of the scheme bank.")] = 4,
     seed: Annotated[int, typer.Option(help="Of hints left out, of slices and of the order.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON on stdout.")] = False,
 ) -> None:
     """Make the training file and the held-out file of dialogues, exercises and slices of general French."""
     held_out_path = eval_out or out.with_name(f"{out.stem}.eval.jsonl")
-    dialogues, exercises = load_dialogues(data / "dialogues"), load_exercises(data / EXERCISES)
-    trained = sum(not is_held_out(one.id) for one in dialogues) + sum(one.split == "train" for one in exercises)
+    dialogues, exercises = load_dialogues(data / "dialogues"), trained_exercises(data, drills, seed)
+    trained = sum(not is_held_out(one.id) for one in dialogues) + len(exercise_rows(exercises, seed=seed))
     slices: list[str] = []
     if (wanted := prose_count(trained) if prose is None else prose) > 0:
         folder = load_settings().corpora_dir
@@ -161,13 +182,15 @@ def mix_notes(
     out: Annotated[Path, typer.Option(help="Training file to write (JSONL).")],
     data: Data = Path("data"),
     dialogues: Annotated[int, typer.Option(min=0, help="Dialogues of the first stage to read again.")] = 40,
-    exercises: Annotated[int, typer.Option(min=0, help="Exercises of the first stage to read again.")] = 20,
+    exercises: Annotated[int, typer.Option(min=0, help="Talks of exercises of the first stage to read again.")] = 60,
+    drills: Annotated[int, typer.Option(min=0, help="As given to `mix`.")] = 4,
     seed: Annotated[int, typer.Option(help="Of the choice and of the order.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
     """Make the second stage's training file: notes said back to the questions of data/queries, some dialogues."""
     notes = load_notes(data / "notes")
-    first = mix(load_dialogues(data / "dialogues"), notes, load_exercises(data / EXERCISES), [], seed=seed)
+    known = trained_exercises(data, drills, seed)
+    first = mix(load_dialogues(data / "dialogues"), notes, known, [], seed=seed)
     said_back = []
     for path in sorted((data / "queries").glob("*.jsonl")):
         queries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

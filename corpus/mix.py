@@ -20,6 +20,7 @@ from personas import get_persona
 VALIDATION_PERCENT = 10
 NO_HINT_SHARE = 0.1  # of the exchanges: the model must survive a question that no note is near to
 PROSE_SHARE = 0.15  # of the examples
+EXERCISES_A_TALK = (1, 5, 6)  # in turn
 
 Row = dict[str, Any]
 
@@ -76,10 +77,33 @@ def dialogue_messages(
     return build_messages(conversation, hints, prefix="short")
 
 
-def exercise_messages(exercise: Exercise) -> list[Message]:
-    """Render an exercise as a question to the persona, with its answer."""
-    turns = (Turn("user", exercise.user), Turn("assistant", exercise.answer))
-    return build_messages(Conversation(get_persona(exercise.philosopher), turns), prefix="short")
+def exercise_messages(*exercises: Exercise) -> list[Message]:
+    """Render exercises of one philosopher as questions to the persona, one after the other, with their answers."""
+    turns = [Turn(role, text) for one in exercises for role, text in (("user", one.user), ("assistant", one.answer))]
+    return build_messages(Conversation(get_persona(exercises[0].philosopher), tuple(turns)), prefix="short")
+
+
+def exercise_rows(exercises: Iterable[Exercise], *, seed: int = 0) -> list[Row]:
+    """Return talks of one, five and six exercises of one philosopher: the persona is read once for several.
+
+    Args:
+        exercises: All are used, each once.
+        seed: Of which exercises meet in a talk.
+    """
+    chance = random.Random(seed)  # noqa: S311  an order, not a secret
+    by_philosopher: dict[str, list[Exercise]] = {}
+    for one in exercises:
+        by_philosopher.setdefault(one.philosopher, []).append(one)
+    rows: list[Row] = []
+    for _, many in sorted(by_philosopher.items()):
+        chance.shuffle(many)
+        start = 0
+        while start < len(many):
+            met = many[start : start + EXERCISES_A_TALK[len(rows) % len(EXERCISES_A_TALK)]]
+            start += len(met)
+            group = "+".join(one.id for one in met)
+            rows.append({"messages": exercise_messages(*met), "group": group, "kind": "exercise"})
+    return rows
 
 
 def mix(
@@ -115,11 +139,7 @@ def mix(
         else:
             rows, dropped = train, [chance.random() < no_hint_share for _ in dialogue.exchanges]
         rows.append({"messages": dialogue_messages(dialogue, notes, dropped), "group": dialogue.id, "kind": "dialogue"})
-    train += [
-        {"messages": exercise_messages(exercise), "group": exercise.id, "kind": "exercise"}
-        for exercise in exercises
-        if exercise.split == "train"
-    ]
+    train += exercise_rows((one for one in exercises if one.split == "train"), seed=seed)
     train += [{"text": text, "group": f"prose-{number}", "kind": "prose"} for number, text in enumerate(prose, 1)]
     chance.shuffle(train)
     return Mixed(train, held_out)

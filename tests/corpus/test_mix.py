@@ -4,6 +4,7 @@ import json
 import lzma
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from corpus.dialogues import Dialogue, Exchange, Exercise, NoteFields
 from corpus.mix import (
     dialogue_messages,
     exercise_messages,
+    exercise_rows,
     is_held_out,
     mix,
     note_rows,
@@ -78,6 +80,21 @@ def test_an_unknown_note_is_named() -> None:
 def test_exercises_are_asked_of_the_persona() -> None:
     assert [message["role"] for message in exercise_messages(exercise("train"))] == ["system", "user", "assistant"]
     assert exercise_messages(exercise("train"))[0]["content"] == PERSONAS["kant"].short_prompt
+
+
+def test_exercises_meet_in_talks_of_one_philosopher_each_once() -> None:
+    many = [replace(exercise("train"), id=f"ex-{number}", philosopher=who)
+            for number in range(30) for who in ("kant", "spinoza")]  # fmt: skip
+    rows = exercise_rows(many, seed=3)
+    groups = [row["group"].split("+") for row in rows]
+    assert [len(group) for group in groups] == [1, 5, 6, 1, 5, 6, 1, 5, 6, 1, 5, 6, 1, 5, 6]
+    assert sorted(one for group in groups for one in group) == sorted(one.id for one in many)
+    for row in rows:
+        system, *turns = row["messages"]
+        assert system["content"] in (PERSONAS["kant"].short_prompt, PERSONAS["spinoza"].short_prompt)
+        assert [turn["role"] for turn in turns] == ["user", "assistant"] * len(row["group"].split("+"))
+    assert rows == exercise_rows(many, seed=3)
+    assert rows != exercise_rows(many, seed=4)
 
 
 def test_the_split_is_by_dialogue_and_stable() -> None:

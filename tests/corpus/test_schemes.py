@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rapidfuzz import fuzz
 
 from corpus.check import plain
 from corpus.dialogues import NOTIONS, PROPOSITIONAL, parse_exercise, read_objects
@@ -16,6 +17,7 @@ from corpus.schemes.augment import NEAR_ITEM, Turning, augment, longest_sentence
 from corpus.schemes.bank import SLOTS, load_bank, load_negations
 from corpus.schemes.check import AUGMENTED, BASE, check_schemes, schema_faults
 from corpus.schemes.drafts import clause_of, dialogue, exercise, refusal, restated, slots_of
+from corpus.schemes.drill import drill
 from corpus.schemes.french import Slots, capital, plain_start, que, si
 from corpus.schemes.split import split_of
 from corpus.schemes.surfaces import PROBABLE, Restating, load_surfaces
@@ -204,6 +206,24 @@ def test_three_forms_are_planned(form: str, scheme: str) -> None:
         planned = plan({"scheme": scheme, "form": form, "id": "ex-mp-001"}, number)
         assert planned[0] == form
         assert len(planned) == 3
+
+
+def test_drills_are_right_many_and_far_from_what_is_tested() -> None:
+    rows = [*rows_of(BASE), *rows_of(AUGMENTED)]
+    many = drill(rows, load_bank(), load_surfaces(), load_negations())
+    assert len(many) > 1200
+    assert len({(one.user, one.answer) for one in many}) == len(many)
+    assert {one.split for one in many} == {"train"}
+    assert {one.scheme for one in many} == set(load_surfaces().schemes)
+    tested = {row.get("bank") for row in rows if row["split"] == "test"}
+    assert not [one.id for one in many if one.id.removeprefix("drill-").rsplit("-", 1)[0] in tested]
+    texts = [plain(f"{row['messages'][1]['content']} {row['messages'][2]['content']}")
+             for row in rows if row["split"] == "test"]  # fmt: skip
+    assert max(fuzz.ratio(plain(f"{one.user} {one.answer}"), text) for one in many[::7] for text in texts) < NEAR_ITEM
+    wrong = [one.id for one in many if not judge(one.answer, one.conclusion).right]
+    assert len(wrong) <= len(many) // 100, wrong
+    assert many == drill(rows, load_bank(), load_surfaces(), load_negations())
+    assert len(drill(rows, load_bank(), load_surfaces(), load_negations(), per_content=1)) <= len(many) // 5
 
 
 def test_turning_takes_each_as_often() -> None:
