@@ -32,5 +32,5 @@ def save(path: Path, result: dict[str, object]) -> None:
     """Write a result with its circumstances; the old one, if any, stays until the new one is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({**circumstances(), **result}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps({**circumstances(), **result}, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)

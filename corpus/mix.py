@@ -79,7 +79,9 @@ def dialogue_messages(
 
 def exercise_messages(*exercises: Exercise) -> list[Message]:
     """Render exercises of one philosopher as questions to the persona, one after the other, with their answers."""
-    turns = [Turn(role, text) for one in exercises for role, text in (("user", one.user), ("assistant", one.answer))]
+    turns: list[Turn] = []
+    for one in exercises:
+        turns += [Turn("user", one.user), Turn("assistant", one.answer)]
     return build_messages(Conversation(get_persona(exercises[0].philosopher), tuple(turns)), prefix="short")
 
 

@@ -88,7 +88,7 @@ def seen(spelled: str) -> Seen:
 
 # Log odds of a danger from which the card answers in the philosopher's place, and from which the numbers stand above an
 # ordinary answer; docs/safety.md says what each finds and what it costs.
-ODDS, DOUBT = -0.5, -1.5
+ODDS, DOUBT = -1.25, -2.0
 MODEL = load_linear(WEIGHTS_FILE, VERDICTS)
 
 

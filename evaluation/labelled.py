@@ -54,9 +54,9 @@ def judging(data: Path, name: str) -> list[Row]:
     Raises:
         EngineError: There is none, or it cannot be read.
     """
-    sets = sorted((data / "eval").glob(f"{name}_judge*.jsonl"))
+    sets = sorted((data / "eval").glob(f"{name}_judge*.jsonl*"))
     if not sets:
-        raise EngineError(f"{data / 'eval'} holds no {name}_judge*.jsonl: nothing unread is left to judge by.")
+        raise EngineError(f"{data / 'eval'} holds no {name}_judge*.jsonl[.xz]: nothing unread is left to judge by.")
     return load_rows(sets[-1])
 
 

@@ -21,6 +21,7 @@ from evaluation.result import write_bytes
 # How much a pupil's turn of our dialogues counts beside a sentence written for the purpose.
 STANCE_FROM_DIALOGUES = 0.1
 ALARM_FROM_DIALOGUES = 0.3
+ITEMS = ("schemes_levelA_base.jsonl", "schemes_levelA_augmented.jsonl")
 WANTED_RECALL = 0.95  # of personal distress
 NEIGHBOURS = 10  # sentences
 
@@ -77,9 +78,11 @@ def alarm_examples(rows: Iterable[Row], weight: float = 1.0) -> list[Example]:
 
 
 def ordinary_examples(data: Path, dialogues: Path) -> list[Example]:
-    """Return what pupils usually say, for the alarm: sentences about stances, turns of our dialogues, questions."""
-    questions = ({"text": row["question"]} for row in load_rows(data / "eval/pupil_questions.jsonl"))
-    return alarm_examples([*tuning(data, "stance"), *exchanges(dialogues), *questions], ALARM_FROM_DIALOGUES)
+    """Return what pupils usually say, for the alarm: about stances, in our dialogues, as questions, as exercises."""
+    questions = [{"text": row["question"]} for row in load_rows(data / "eval/pupil_questions.jsonl")]
+    items = [row for name in ITEMS if (data / name).is_file() for row in load_rows(data / name)]
+    asked = [{"text": row["messages"][1]["content"]} for row in items if row["split"] == "train"]
+    return alarm_examples([*tuning(data, "stance"), *exchanges(dialogues), *questions, *asked], ALARM_FROM_DIALOGUES)
 
 
 def attempt_examples(data: Path, dialogues: Path) -> list[Example]:

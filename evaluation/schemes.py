@@ -1,9 +1,10 @@
 """Whether an answer draws the conclusion that was due. Pure: texts in, a verdict out.
 
-Four conditions, on the sentence of the answer that is nearest to the conclusion: it holds at least `ENOUGH` of the
+Five conditions, on the sentence of the answer that is nearest to the conclusion: it holds at least `ENOUGH` of the
 conclusion's content words (by stem, accents folded), in their order, it is negated as often modulo two, called false or
-limited (« ne … que ») as the conclusion is, and it is a conditional or an alternative only if the conclusion is one (a
-premise said again holds all the words, and concludes nothing).
+limited (« ne … que ») as the conclusion is, it is a conditional or an alternative only if the conclusion is one (a
+premise said again holds all the words, and concludes nothing), and where nothing follows it says just that: « P is
+false » is another thing than « that P does not follow », though both are negated once.
 
 Where the premises are known, a sentence that says one of them again is left out, a word of theirs may not stand in the
 place of a word that is due, and a conclusion in half of the words will do. What comes after « puisque » is a reason.
@@ -36,6 +37,12 @@ _ONLY = re.compile(  # « n'est vrai que de », not « ne peut conclure que tu �
     r"\bn(?:e |')((?:(?!\b(?:pas|plus|jamais|rien|aucune?|conclure|dire|savoir)\b)[^.,;:]){1,40}?)\bqu(?:e |')"
     r"(?=(?:d|l)'|(?:de|du|des|le|la|les|un|une|en|a|au|aux|par|pour|dans|sur)\b)"
 )
+_REFUSES = re.compile(  # on folded text: that something does not follow
+    r"\bn(?:e |'(?:en |y )?)(?:\w+ ){0,3}?(?:pas|rien|plus|nullement|aucunement)\b(?: \w+){0,3}? "
+    r"(?:conclu\w*|dedui\w*|infer\w*|tirer|affirm\w*|prouv\w*|sui(?:t|vre)|ensui(?:t|vre)|demontr\w*|savoir|dire)\b"
+    r"|\b(?:s'ensui|sui|decoul|result|prouv|demontr|autoris|conclu|permet)\w* (?:donc |alors |encore )?(?:pas|rien)\b"
+    r"|\b(?:rien|aucune? \w+) (?:de cela )?n(?:e |')\w+|\bimpossible de (?:conclure|dire|savoir|deduire)\b"
+)
 _LIMITS = re.compile(r"\b(?:seulement|seule?s?|uniquement)\b")
 _PRONOUN = re.compile(r"\b(?:elles?|ils|il(?! (?:est|faut|suit|y|s'|en)\b))\b")
 _UNIVERSAL = re.compile(r"\b(?:tout|toute|tous|toutes|chaque)\b")
@@ -50,12 +57,14 @@ class Claim:
         negated: Whether it is negated, modulo two; « ne … que » is no negation.
         false: Whether it calls something false.
         limited: Whether it says « ne … que » or « seulement ».
+        refused: Whether it says that something does not follow.
     """
 
     words: frozenset[str]
     negated: bool
     false: bool
     limited: bool
+    refused: bool
 
 
 def claim(text: str) -> Claim:
@@ -67,7 +76,8 @@ def claim(text: str) -> Claim:
     told, falls = _FALLS.subn(" ", fold(text))
     told, limits = _ONLY.subn(r"\1 seulement ", told)
     words = stems(_LIMITS.sub(" ", told)) | ({"faux"} if falls else set())
-    return Claim(words, count_negations(told) % 2 == 1, falls > 0, limits > 0 or bool(_LIMITS.search(told)))
+    limited, refused = limits > 0 or bool(_LIMITS.search(told)), bool(_REFUSES.search(fold(text)))
+    return Claim(words, count_negations(told) % 2 == 1, falls > 0, limited, refused)
 
 
 def premises_of(asked: str) -> list[str]:
@@ -153,6 +163,8 @@ def judge(answer: str, conclusion: str, asked: str = "") -> Verdict:
     False
     >>> judge("Donc sa force perd ta colère.", "Ta colère perd de sa force.").right
     False
+    >>> judge("Donc il n'agit pas par devoir.", "On ne peut pas conclure qu'il agit par devoir.").right
+    False
     """
     due, premises = claim(conclusion), premises_of(asked)
     verdicts = [Verdict(False, 0.0, False, False, "")]
@@ -166,6 +178,7 @@ def judge(answer: str, conclusion: str, asked: str = "") -> Verdict:
         right = overlap >= ENOUGH or (bool(asked) and overlap >= VAGUE and len(found.words & due.words) > 1)
         right = right and same_parity and same_mood and in_order(conclusion, said)
         right = right and found.false == due.false and (found.limited or not due.limited)
+        right = right and (found.refused or not due.refused)
         verdicts.append(Verdict(right, round(overlap, 3), same_parity, same_mood, sentence))
     # The nearest one decides, a premise said again set aside: an answer that also says the contrary is no right one.
     return max(verdicts, key=lambda verdict: (verdict.same_mood, verdict.overlap))

@@ -1,6 +1,5 @@
 """Distress is told from philosophy; the card is fixed; the numbers have a source and a date."""
 
-import json
 import re
 import sys
 import time
@@ -27,9 +26,9 @@ from dialogue.safety import (
     load_numbers,
 )
 from errors import SettingsError
+from evaluation.labelled import load_rows
 
-CASES_FILE = Path(__file__).parents[2] / "data" / "dialogue_rules" / "crisis_cases.jsonl"
-CASES = [json.loads(line) for line in CASES_FILE.read_text(encoding="utf-8").splitlines()]
+CASES = load_rows(Path(__file__).parents[2] / "data" / "dialogue_rules" / "crisis_cases.jsonl.xz")
 PAGE = ("La liberté est-elle une illusion ? Je me demande si mes désirs me commandent, et si ma mère a raison. " * 40)[
     :MAX_MESSAGE_CHARS
 ]
@@ -63,7 +62,7 @@ def test_spelling_does_not_hide_distress(text: str) -> None:
         ("« Je veux mourir », dit Phèdre. Pourquoi ?", "topic"),
         ("« Je veux mourir », c'est ce que je me répète.", "personal"),
         ("Dans mon roman, le héros dit : je veux mourir.", "topic"),
-        ("Je ne veux pas mourir.", "topic"),
+        ("Je ne veux pas mourir.", "doubt"),
         ("Je ne veux plus vivre.", "personal"),
         ("Si je veux mourir par amour de moi, ma maxime est-elle universelle ?", "topic"),
         ("Si je veux mourir, c'est à cause d'eux.", "personal"),
@@ -212,7 +211,7 @@ def test_a_doubt_lets_the_philosopher_answer_and_names_the_numbers() -> None:
     found = assess("La loi que je me donne ne me contraint pas, car la raison la commande à tous les êtres libres.")
     assert not found.stops, "a sentence of the course is answered"
     assert assess("Ma mémoire n'est qu'un album de photos.").level == "none"
-    doubt = assess("Personne ne me comprend chez moi.")
+    doubt = assess("Chez moi personne ne m'écoute.")
     assert doubt.doubts
     assert not doubt.stops
     for language in ("fr", "en"):

@@ -1,6 +1,7 @@
 """The measure of the dialogue's rules: what may be tuned on, scores by hand, and no sentence in what it prints."""
 
 import json
+import lzma
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,9 @@ def test_what_judges_is_never_tuned_on(tmp_path: Path) -> None:
     assert [row["id"] for row in judging(tmp_path, "stance")] == [3]
     written(tmp_path / "eval" / "stance_judge3.jsonl", [{"id": 6}])
     assert [row["id"] for row in judging(tmp_path, "stance")] == [6]
+    (tmp_path / "eval" / "stance_judge4.jsonl.xz").write_bytes(lzma.compress(b'{"id": 7}\n'))
+    assert [row["id"] for row in judging(tmp_path, "stance")] == [7]
+    assert [row["id"] for row in tuning(tmp_path, "stance")] == [1, 2, 4]
     with pytest.raises(EngineError, match="nothing unread"):
         judging(tmp_path, "crisis")
     for text in ("", "[1]\n", "{"):
