@@ -1,8 +1,11 @@
 """The picture of a run. Knows losses and learning rates by step, and nothing of how they came about."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+COLOURS = 16
 
 
 def draw_losses(
@@ -17,6 +20,7 @@ def draw_losses(
         title: Shown above the axes.
     """
     from matplotlib.figure import Figure
+    from PIL import Image
 
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes, rates = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -31,6 +35,9 @@ def draw_losses(
     rates.set(xlabel="step", ylabel="learning rate")
     for one in (axes, rates):
         one.grid(alpha=0.3)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=120)
     partial = path.with_suffix(".partial")
-    figure.savefig(partial, format="png", dpi=120)
+    with Image.open(drawn) as image:  # three lines and some grey: a palette is a quarter of the bytes
+        image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(partial, format="png", optimize=True)
     partial.rename(path)

@@ -1,5 +1,6 @@
 """Runs side by side: comparison, ablation, decisions, gate and report, on figures made here and on a tiny engine."""
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from errors import EngineError
@@ -242,7 +244,8 @@ def test_the_report_of_what_is_there(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     found = {**ablation.ablate(four(0.1, 0.1, 0.3, 0.4)), "environment": {"date": "2026-11-22", "command": evil}}
     (tmp_path / "ablation.json").write_text(json.dumps(found), encoding="utf-8")
-    save_small((ROOT / "models" / "demo" / "loss.png").read_bytes(), tmp_path / "ablation.png")
+    Image.new("RGB", (60, 40), "#9a3324").save(drawn := io.BytesIO(), format="png")
+    save_small(drawn.getvalue(), tmp_path / "ablation.png")
     (tmp_path / "broken.json").write_text("{", encoding="utf-8")
     (tmp_path / "list.json").write_text("[1]", encoding="utf-8")
     (tmp_path / "context.json").write_text('{"tokens": {}, "talks": 1, "met": true}', encoding="utf-8")
