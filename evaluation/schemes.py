@@ -40,7 +40,8 @@ _ONLY = re.compile(  # « n'est vrai que de », not « ne peut conclure que tu �
 _REFUSES = re.compile(  # on folded text: that something does not follow
     r"\bn(?:e |'(?:en |y )?)(?:\w+ ){0,3}?(?:pas|rien|plus|nullement|aucunement)\b(?: \w+){0,3}? "
     r"(?:conclu\w*|dedui\w*|infer\w*|tirer|affirm\w*|prouv\w*|sui(?:t|vre)|ensui(?:t|vre)|demontr\w*|savoir|dire)\b"
-    r"|\b(?:s'ensui|sui|decoul|result|prouv|demontr|autoris|conclu|permet)\w* (?:donc |alors |encore )?(?:pas|rien)\b"
+    r"|\b(?:(?:decoul|result|prouv|demontr|autoris|conclu|permet)\w*|(?:s'en)?suit)"
+    r" (?:donc |alors |encore )?(?:pas|rien)\b"
     r"|\b(?:rien|aucune? \w+) (?:de cela )?n(?:e |')\w+|\bimpossible de (?:conclure|dire|savoir|deduire)\b"
 )
 _LIMITS = re.compile(r"\b(?:seulement|seule?s?|uniquement)\b")

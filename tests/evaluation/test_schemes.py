@@ -143,3 +143,25 @@ def test_what_only_limits_is_no_negation() -> None:
     assert claim("On ne peut conclure que la loi est juste.").negated
     assert said_again("Tu lis ce livre, alors tu sais la fin.", ["Si tu lis ce livre, alors tu sais la fin."])
     assert not said_again("Tu sais la fin.", ["Si tu es là, tu sais la fin."])
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "On ne peut pas conclure que tu es libre.", "On ne peut rien en conclure.", "Il ne s'ensuit pas qu'il pense.",
+        "Rien ne prouve que tu es libre.", "Cela ne prouve pas que tu es libre.", "Ça ne suit pas.",
+        "Tu ne peux pas en déduire que tu es libre.", "Impossible de conclure que tu es libre.",
+    ],
+)  # fmt: skip
+def test_that_something_does_not_follow(sentence: str) -> None:
+    assert claim(sentence).refused
+
+
+@pytest.mark.parametrize(
+    "sentence", ["Je ne suis pas libre.", "Il faut conclure que tu n'es pas libre.", "Il est faux que tu sois libre."]
+)
+def test_to_deny_is_no_refusal_to_conclude(sentence: str) -> None:
+    """Where nothing follows, who denies has concluded all the same, though both sentences are negated once."""
+    assert not claim(sentence).refused
+    assert not judge(sentence, f"On ne peut pas conclure que {sentence[0].lower()}{sentence[1:]}").right
+    assert not judge("Donc tu n'es pas libre.", "On ne peut pas conclure que tu es libre.").right
