@@ -131,7 +131,7 @@ $(DATA_DIR)/training/demo.eval.jsonl: | setup
 # A step frees and takes gigabytes of activations; given back to the system each time, they cost a quarter of the time.
 demo-model: export MALLOC_MMAP_THRESHOLD_ = 34359738368
 demo-model: export MALLOC_TRIM_THRESHOLD_ = 34359738368
-demo-model: setup ## train the embedded model's adapter anew, about an hour on two cores (needs BAF_CORPORA_DIR)
+demo-model: setup ## train the embedded model's adapter anew, an hour and three quarters on two cores (needs BAF_CORPORA_DIR)
 	@test ! -e $(DATA_DIR)/runs || { echo "$(DATA_DIR)/runs exists: move it away first." >&2; exit 1; }
 	@$(PYTHON) -m corpus check
 	@$(PYTHON) -m conversion vocabulary --data-dir $(DATA_DIR)
@@ -141,12 +141,15 @@ demo-model: setup ## train the embedded model's adapter anew, about an hour on t
 	@$(PYTHON) -m training run training/recipes/demo_philosophers.yaml
 	@$(PYTHON) -m corpus mix-notes --force --out $(DATA_DIR)/training/demo-notes.train.jsonl
 	@$(PYTHON) -m training run training/recipes/demo_notes.yaml
+	@$(PYTHON) -m corpus mix-schemes --force --out $(DATA_DIR)/training/demo-schemes.train.jsonl
+	@$(PYTHON) -m training run training/recipes/demo_schemes.yaml
 	@$(MAKE) --no-print-directory demo-adopt
 
 demo-adopt: ## make the last training runs the embedded model: adapter, summaries, manifest
-	@rm -rf models/demo/adapter && cp -r $(DATA_DIR)/runs/demo_notes/adapter models/demo/adapter
+	@rm -rf models/demo/adapter && cp -r $(DATA_DIR)/runs/demo_schemes/adapter models/demo/adapter
 	@cp $(DATA_DIR)/runs/demo_philosophers/training_summary.json models/demo/training_summary.1.json
 	@cp $(DATA_DIR)/runs/demo_notes/training_summary.json models/demo/training_summary.2.json
+	@cp $(DATA_DIR)/runs/demo_schemes/training_summary.json models/demo/training_summary.3.json
 	@cp $(DATA_DIR)/runs/demo_philosophers/loss.png models/demo/loss.png
 	@rm -rf $(DATA_DIR)/measure
 	@$(PYTHON) -m conversion manifest --data-dir $(DATA_DIR)

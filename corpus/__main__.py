@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -16,8 +17,9 @@ from rich.table import Table
 
 from cli import run_commands
 from corpus.check import Report, check_all
-from corpus.dialogues import Exercise, load_dialogues, load_notes, parse_exercise, read_objects
+from corpus.dialogues import Exercise, NoteFields, load_dialogues, load_notes, parse_exercise, read_objects
 from corpus.mix import (
+    Row,
     exercise_messages,
     exercise_rows,
     is_held_out,
@@ -31,7 +33,8 @@ from corpus.prose import draw_slices, read_french
 from corpus.schemes.augment import augment_file
 from corpus.schemes.bank import load_bank, load_negations
 from corpus.schemes.check import AUGMENTED, check_schemes
-from corpus.schemes.drill import drill
+from corpus.schemes.drill import cross, drill
+from corpus.schemes.frames import load_lexicon
 from corpus.schemes.picture import draw
 from corpus.schemes.split import split_of
 from corpus.schemes.surfaces import load_surfaces
@@ -177,6 +180,15 @@ def mix_command(
         typer.echo(f"{out}, {held_out_path}: {counts}", err=True)
 
 
+def talks_on_notes(data: Path, notes: Mapping[str, NoteFields], seed: int) -> list[Row]:
+    """Return talks in which each question of data/queries is answered with its note."""
+    rows: list[Row] = []
+    for path in sorted((data / "queries").glob("*.jsonl")):
+        queries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows += note_rows(queries, notes, path.stem, seed=seed)
+    return rows
+
+
 @app.command("mix-notes")
 def mix_notes(
     out: Annotated[Path, typer.Option(help="Training file to write (JSONL).")],
@@ -191,15 +203,36 @@ def mix_notes(
     notes = load_notes(data / "notes")
     known = trained_exercises(data, drills, seed)
     first = mix(load_dialogues(data / "dialogues"), notes, known, [], seed=seed)
-    said_back = []
-    for path in sorted((data / "queries").glob("*.jsonl")):
-        queries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        said_back += note_rows(queries, notes, path.stem, seed=seed)
+    said_back = talks_on_notes(data, notes, seed)
     rows = second_mix(first, said_back, dialogues=dialogues, exercises=exercises, seed=seed)
     if force:
         out.unlink(missing_ok=True)
     write_rows(rows, out)
     typer.echo(f"{out}: {len(said_back)} talks on notes among {len(rows)} rows", err=True)
+
+
+@app.command("mix-schemes")
+def mix_schemes(
+    out: Annotated[Path, typer.Option(help="Training file to write (JSONL).")],
+    data: Data = Path("data"),
+    crossed: Annotated[int, typer.Option(min=0, help="Exercises whose clauses come from different contents.")] = 1800,
+    drills: Annotated[int, typer.Option(min=0, help="Exercises made of each content of the scheme bank.")] = 4,
+    dialogues: Annotated[int, typer.Option(min=0, help="Dialogues to read again.")] = 50,
+    notes: Annotated[int, typer.Option(min=0, help="Talks on notes to read again.")] = 60,
+    seed: Annotated[int, typer.Option(help="Of the contents, of the choice and of the order.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Make the third stage's training file: exercises in which only the form can be followed, some of all the rest."""
+    known, exercises = load_notes(data / "notes"), trained_exercises(data, drills, seed)
+    exercises += cross(scheme_rows(data), load_bank(), load_surfaces(), load_lexicon(), count=crossed, seed=seed)
+    mixed = mix(load_dialogues(data / "dialogues"), known, exercises, [], seed=seed)
+    talks = sum(row["kind"] == "exercise" for row in mixed.train)
+    said_back = random.Random(seed).sample(talks_on_notes(data, known, seed), notes)  # noqa: S311  a choice, not a secret
+    rows = second_mix(mixed, said_back, dialogues=dialogues, exercises=talks, seed=seed)
+    if force:
+        out.unlink(missing_ok=True)
+    write_rows(rows, out)
+    typer.echo(f"{out}: {len(exercises)} exercises in {talks} talks among {len(rows)} rows", err=True)
 
 
 State = Annotated[Path, typer.Option(help="Folder of the log and of everything made from it.")]

@@ -88,10 +88,11 @@ class SchemeSurfaces:
 
 @dataclass(frozen=True)
 class Surfaces:
-    """Everything that surfaces.toml says: `answers` by kind, `openers` of a case, and by scheme or form the rest."""
+    """Everything that surfaces.toml says: `answers` by kind, `openers` of a case, `others` of a refusal, the rest."""
 
     answers: Mapping[str, tuple[str, ...]]
     openers: tuple[str, ...]
+    others: tuple[str, ...]
     schemes: Mapping[str, SchemeSurfaces]
     restated: Mapping[str, tuple[Restating, ...]]
     names: Mapping[str, str]
@@ -126,6 +127,7 @@ def load_surfaces(path: Path = SURFACES) -> Surfaces:
         return Surfaces(
             answers={kind: tuple(texts) for kind, texts in rows["answers"].items()},
             openers=tuple(rows["openers"]["case"]),
+            others=tuple(rows["others"]["reason"]),
             schemes={scheme: _scheme(rows[scheme]) for scheme in CONCLUDES},
             restated={
                 form: tuple(Restating(one["register"], tuple(one["lead"]), one["end"]) for one in many)

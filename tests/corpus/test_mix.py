@@ -4,6 +4,7 @@ import json
 import lzma
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,6 +172,21 @@ def test_the_command_line_on_our_own_data(tmp_path: Path) -> None:
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 1
     assert again.stderr.count("\n") == 1
+
+
+def test_the_third_stage_reads_exercises_of_form_and_some_of_all_the_rest(tmp_path: Path) -> None:
+    out = tmp_path / "schemes.jsonl"
+    command = [sys.executable, "-m", "corpus", "mix-schemes", "--out", str(out)]
+    few = ["--crossed", "24", "--drills", "0", "--dialogues", "3", "--notes", "4"]
+    subprocess.run([*command, *few], cwd=ROOT, capture_output=True, text=True, check=True)
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    kinds = Counter(row["kind"] for row in rows)
+    assert (kinds["dialogue"], kinds["note"]) == (3, 4)
+    crossed = [name for row in rows for name in row["group"].split("+") if name.startswith("cross-")]
+    assert sorted(crossed) == sorted(f"cross-{number}" for number in range(1, 25))
+    again = subprocess.run([*command, *few], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert "never overwritten" in again.stderr
 
 
 def test_a_note_is_said_back_to_the_first_question_for_it() -> None:

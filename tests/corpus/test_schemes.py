@@ -17,7 +17,8 @@ from corpus.schemes.augment import NEAR_ITEM, Turning, augment, longest_sentence
 from corpus.schemes.bank import SLOTS, load_bank, load_negations
 from corpus.schemes.check import AUGMENTED, BASE, check_schemes, schema_faults
 from corpus.schemes.drafts import clause_of, dialogue, exercise, refusal, restated, slots_of
-from corpus.schemes.drill import drill
+from corpus.schemes.drill import cross, drill
+from corpus.schemes.frames import load_lexicon
 from corpus.schemes.french import Slots, capital, plain_start, que, si
 from corpus.schemes.split import split_of
 from corpus.schemes.surfaces import PROBABLE, Restating, load_surfaces
@@ -224,6 +225,39 @@ def test_drills_are_right_many_and_far_from_what_is_tested() -> None:
     assert len(wrong) <= len(many) // 100, wrong
     assert many == drill(rows, load_bank(), load_surfaces(), load_negations())
     assert len(drill(rows, load_bank(), load_surfaces(), load_negations(), per_content=1)) <= len(many) // 5
+
+
+def test_crossed_exercises_are_right_and_lend_nothing_from_what_is_tested() -> None:
+    rows = [*BASE_ROWS, *AUGMENTED_ROWS]
+    many = cross(rows, BANK, SAID, load_lexicon(), count=720, seed=3)
+    assert len(many) == 720
+    assert Counter(one.scheme for one in many) == dict.fromkeys(BANK, 60)
+    assert Counter(one.form for one in many) == {"exercise": 480, "refusal": 240}
+    assert len({one.user for one in many}) > 700
+    wrong = [one.id for one in many if not judge(one.answer, one.conclusion).right]
+    assert len(wrong) <= len(many) // 100, wrong
+    tested = {row["bank"] for row in rows if row["split"] == "test" and row.get("bank")}
+    lent = {text for entry in ENTRIES if entry.id in tested for text in entry.texts.values() if len(text) > 12}
+    shared = {text for entry in ENTRIES if entry.id not in tested for text in entry.texts.values()}
+    assert not [one.id for one in many if any(text in f"{one.user} {one.answer}" for text in lent - shared)]
+    assert [one.user for one in many[:24]] == [
+        one.user for one in cross(rows, BANK, SAID, load_lexicon(), count=24, seed=3)
+    ]
+
+
+def test_crossed_clauses_stand_alone() -> None:
+    many = cross([*BASE_ROWS, *AUGMENTED_ROWS], BANK, SAID, load_lexicon(), count=360, seed=5)
+    for one in many:
+        assert longest_sentence({"messages": [{}, {"content": one.user}, {"content": one.answer}]}) <= 20
+        assert not one.answer.endswith("?"), one.answer  # no question fits clauses of different contents
+        for wrong in ("que il", "que elle", "si il ", " de le ", " à le ", "{", "}"):
+            assert wrong not in f" {one.user} {one.answer}", one.user
+
+
+def test_a_lexicon_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "lexicon.toml").write_text("nouns = [", encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"lexicon\.toml cannot be read"):
+        load_lexicon(tmp_path / "lexicon.toml")
 
 
 def test_turning_takes_each_as_often() -> None:
