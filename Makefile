@@ -131,7 +131,7 @@ $(DATA_DIR)/training/demo.eval.jsonl: | setup
 # A step frees and takes gigabytes of activations; given back to the system each time, they cost a quarter of the time.
 demo-model: export MALLOC_MMAP_THRESHOLD_ = 34359738368
 demo-model: export MALLOC_TRIM_THRESHOLD_ = 34359738368
-demo-model: setup ## train the embedded model's adapter anew, an hour and three quarters on two cores (needs BAF_CORPORA_DIR)
+demo-model: setup ## train the embedded model's adapter anew, two hours on two cores (needs BAF_CORPORA_DIR)
 	@test ! -e $(DATA_DIR)/runs || { echo "$(DATA_DIR)/runs exists: move it away first." >&2; exit 1; }
 	@$(PYTHON) -m corpus check
 	@$(PYTHON) -m conversion vocabulary --data-dir $(DATA_DIR)
@@ -143,13 +143,16 @@ demo-model: setup ## train the embedded model's adapter anew, an hour and three 
 	@$(PYTHON) -m training run training/recipes/demo_notes.yaml
 	@$(PYTHON) -m corpus mix-schemes --force --out $(DATA_DIR)/training/demo-schemes.train.jsonl
 	@$(PYTHON) -m training run training/recipes/demo_schemes.yaml
+	@$(PYTHON) -m corpus mix-notes --seed 2 --dialogues 20 --exercises 100 --force --out $(DATA_DIR)/training/demo-recall.train.jsonl
+	@$(PYTHON) -m training run training/recipes/demo_recall.yaml
 	@$(MAKE) --no-print-directory demo-adopt
 
 demo-adopt: ## make the last training runs the embedded model: adapter, summaries, manifest
-	@rm -rf models/demo/adapter && cp -r $(DATA_DIR)/runs/demo_schemes/adapter models/demo/adapter
+	@rm -rf models/demo/adapter && cp -r $(DATA_DIR)/runs/demo_recall/adapter models/demo/adapter
 	@cp $(DATA_DIR)/runs/demo_philosophers/training_summary.json models/demo/training_summary.1.json
 	@cp $(DATA_DIR)/runs/demo_notes/training_summary.json models/demo/training_summary.2.json
 	@cp $(DATA_DIR)/runs/demo_schemes/training_summary.json models/demo/training_summary.3.json
+	@cp $(DATA_DIR)/runs/demo_recall/training_summary.json models/demo/training_summary.4.json
 	@cp $(DATA_DIR)/runs/demo_philosophers/loss.png models/demo/loss.png
 	@rm -rf $(DATA_DIR)/measure
 	@$(PYTHON) -m conversion manifest --data-dir $(DATA_DIR)

@@ -1,8 +1,9 @@
 """Whether an answer draws the conclusion that was due. Pure: texts in, a verdict out.
 
 Five conditions, on the sentence of the answer that is nearest to the conclusion: it holds at least `ENOUGH` of the
-conclusion's content words (by stem, accents folded), in their order, it is negated as often modulo two, called false or
-limited (« ne … que ») as the conclusion is, it is a conditional or an alternative only if the conclusion is one (a
+conclusion's content words (by stem, accents folded), in their order, it is negated as often modulo two and called false
+as the conclusion is (« it is false that A is B » says « A is not B », unless one of them is about all or none: there the
+contrary is not the contradictory), limited (« ne … que ») as the conclusion is, it is a conditional or an alternative only if the conclusion is one (a
 premise said again holds all the words, and concludes nothing), and where nothing follows it says just that: « P is
 false » is another thing than « that P does not follow », though both are negated once.
 
@@ -12,7 +13,7 @@ place of a word that is due, and a conclusion in half of the words will do. What
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dialogue.french import count_negations, fold, in_order, mood, split_sentences, stems
 
@@ -44,9 +45,11 @@ _REFUSES = re.compile(  # on folded text: that something does not follow
     r" (?:donc |alors |encore )?(?:pas|rien)\b"
     r"|\b(?:rien|aucune? \w+) (?:de cela )?n(?:e |')\w+|\bimpossible de (?:conclure|dire|savoir|deduire)\b"
 )
+_NONE = re.compile(r"\bnul(?:le)? \w+ (?!ne\b|n')")  # « nulle idée soit claire »: small models lose the « ne »
 _LIMITS = re.compile(r"\b(?:seulement|seule?s?|uniquement)\b")
 _PRONOUN = re.compile(r"\b(?:elles?|ils|il(?! (?:est|faut|suit|y|s'|en)\b))\b")
 _UNIVERSAL = re.compile(r"\b(?:tout|toute|tous|toutes|chaque)\b")
+_OF_ALL = re.compile(r"\b(?:tout|toute|tous|toutes|chaque|nul|nulle|aucune?|quelque|certaine?s)\b")
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ def claim(text: str) -> Claim:
     told, limits = _ONLY.subn(r"\1 seulement ", told)
     words = stems(_LIMITS.sub(" ", told)) | ({"faux"} if falls else set())
     limited, refused = limits > 0 or bool(_LIMITS.search(told)), bool(_REFUSES.search(fold(text)))
-    return Claim(words, count_negations(told) % 2 == 1, falls > 0, limited, refused)
+    negations = count_negations(told) + len(_NONE.findall(told))
+    return Claim(words, negations % 2 == 1, falls > 0, limited, refused)
 
 
 def premises_of(asked: str) -> list[str]:
@@ -174,6 +178,7 @@ def judge(answer: str, conclusion: str, asked: str = "") -> Verdict:
         if sentence.endswith("?") or said_again(said, premises):
             continue
         found = claim(said)
+        found = _denied(found, said, due, conclusion)
         overlap = _overlap(said, found, due, asked)
         same_parity, same_mood = found.negated == due.negated, mood(said) == mood(conclusion)
         right = overlap >= ENOUGH or (bool(asked) and overlap >= VAGUE and len(found.words & due.words) > 1)
@@ -183,6 +188,23 @@ def judge(answer: str, conclusion: str, asked: str = "") -> Verdict:
         verdicts.append(Verdict(right, round(overlap, 3), same_parity, same_mood, sentence))
     # The nearest one decides, a premise said again set aside: an answer that also says the contrary is no right one.
     return max(verdicts, key=lambda verdict: (verdict.same_mood, verdict.overlap))
+
+
+def _denied(found: Claim, said: str, due: Claim, conclusion: str) -> Claim:
+    """Say « it is false that » by a negation, or the reverse, where only this tells a claim from the one that is due.
+
+    >>> due = "La joie ne rend pas plus faible."
+    >>> judge("Il est faux que la joie rende plus faible.", due).right, judge("La joie rend plus faible.", due).right
+    (True, False)
+    >>> judge("Il est faux que toute joie soit bonne.", "Nulle joie n'est bonne.").right
+    False
+    """
+    denied_here, denied_there = found.negated and not found.false, due.negated and not due.false
+    otherwise = (denied_here and due.false) or (denied_there and found.false)
+    if not otherwise or _OF_ALL.search(fold(said)) or _OF_ALL.search(fold(conclusion)):
+        return found
+    words = found.words | {"faux"} if due.false else found.words - {"faux"}
+    return replace(found, words=words, negated=not found.negated, false=due.false)
 
 
 def _overlap(said: str, found: Claim, due: Claim, asked: str) -> float:

@@ -19,7 +19,7 @@ from retrieval.french import search_tokens
 from retrieval.passages import EVERYTHING, Filter, Passage, query_tokens
 from retrieval.ranking import DENSE_WEIGHT, POOL, STATIC_WEIGHT, Candidates, collapse, coverage, mix
 
-FORMAT = 1  # of an index; raised when an older program could misread it
+FORMAT = 2  # of an index; raised when an older program could misread it
 Mode = Literal["hybrid", "lexical", "dense"]
 # A passage is relevant when its nearness and WORDS times the share of the question's stems that it has reach RELEVANT;
 # without vectors, when it has WORDS_ALONE of them. Nearness is the cosine on a scale from the collection's mean (0) to

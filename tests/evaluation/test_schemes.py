@@ -131,6 +131,13 @@ DUE_SENSE = "« La nécessité ôte la liberté » n'est vrai que de la contrain
         (MIRACLE, "C'est donc un miracle.", "Cette éclipse n'est pas un miracle.", False),
         (SENSES, "La nécessité n'ôte donc la liberté que par la contrainte.", DUE_SENSE, True),
         (SENSES, "La nécessité ôte donc la liberté par la contrainte.", DUE_SENSE, False),  # unlimited
+        (IDEA, "Il est faux que nulle idée soit certaine.", "Il est faux que nulle idée ne soit certaine.", True),
+        ("", "Il est faux que la joie rende lent.", "La joie ne rend pas lent.", True),
+        ("", "La joie ne rend donc pas lent.", "Il est faux que la joie rende lent.", True),
+        ("", "La joie rend donc lent.", "Il est faux que la joie rende lent.", False),
+        ("", "Il est faux que la joie rende lent.", "La joie rend lent.", False),
+        ("", "Nulle joie n'est lente.", "Il est faux que toute joie soit lente.", False),  # the contrary
+        ("", "Il est faux que toute joie soit lente.", "Toute joie n'est pas lente.", False),  # nobody knows which
         ("", "Dès qu'on comprend sa peur, on agit davantage.", "Si on comprend sa peur, on agit davantage.", True),
     ],
 )

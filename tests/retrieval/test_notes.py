@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -115,6 +116,10 @@ def test_a_question_of_the_pupil_s_own_stands_alone(index: NoteIndex) -> None:
         ("l’intuition", "intuition"),
         ("ŒUVRE", "oeuvre"),
         ("plaisirs", "plaisir"),
+        ("je mens", "mentir"),
+        ("ils doivent", "devoir"),
+        ("nos travaux", "travail"),
+        (unicodedata.normalize("NFD", "pensées"), "pensée"),
     ],
 )
 def test_what_pupils_type_meets_what_we_wrote(left: str, right: str) -> None:

@@ -20,7 +20,7 @@ from retrieval.indexing import Given, Report, index_files
 from retrieval.memory_store import MemoryStore
 from retrieval.passages import EVERYTHING, Filter, Passage
 from retrieval.ranking import COARSE_FROM, Legs, Lexical
-from retrieval.store import Searcher, open_builder, open_store
+from retrieval.store import FORMAT, Searcher, open_builder, open_store
 
 WEIGHT = 0.1  # the tiny embedder knows letters alone
 ROOT = Path(__file__).parents[2]
@@ -285,7 +285,7 @@ def test_an_index_of_another_version_is_refused(tmp_path: Path, embedder: LlamaE
     folder = tmp_path / "index"
     index(str(folder), [write_texts(tmp_path / "a.jsonl")], embedder)
     about = folder / (folder / "current").read_text() / "about.json"
-    about.write_text(about.read_text().replace('"format": 1', '"format": 99'))
+    about.write_text(about.read_text().replace(f'"format": {FORMAT}', '"format": 99'))
     with pytest.raises(RetrievalError, match="format 99"):
         open_store(folder)
 
