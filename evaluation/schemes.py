@@ -1,11 +1,11 @@
 """Whether an answer draws the conclusion that was due. Pure: texts in, a verdict out.
 
 Five conditions, on the sentence of the answer that is nearest to the conclusion: it holds at least `ENOUGH` of the
-conclusion's content words (by stem, accents folded), in their order, it is negated as often modulo two and called false
-as the conclusion is (« it is false that A is B » says « A is not B », unless one of them is about all or none: there the
-contrary is not the contradictory), limited (« ne … que ») as the conclusion is, it is a conditional or an alternative only if the conclusion is one (a
-premise said again holds all the words, and concludes nothing), and where nothing follows it says just that: « P is
-false » is another thing than « that P does not follow », though both are negated once.
+conclusion's content words (by stem, accents folded), in their order; it is negated as often modulo two, called false or
+limited (« ne … que ») as the conclusion is; it is a conditional or an alternative only if the conclusion is one (a
+premise said again holds all the words, and concludes nothing); and where nothing follows it says just that: « P is
+false » is another thing than « that P does not follow », though both are negated once. « It is false that A is B » says
+« A is not B », unless one of the two is about all or none: there the contrary is not the contradictory.
 
 Where the premises are known, a sentence that says one of them again is left out, a word of theirs may not stand in the
 place of a word that is due, and a conclusion in half of the words will do. What comes after « puisque » is a reason.
