@@ -59,6 +59,11 @@ def granted_cpus(cgroup: Path = CGROUP) -> int:
     return max(limit, 1)
 
 
+def free_cpus() -> int:
+    """Return how many of the granted processors nobody has used in the last minute, at least one."""
+    return max(1, granted_cpus() - round(os.getloadavg()[0]))
+
+
 class Rows:
     """The rows of one step, over numpy memory that llama.cpp reads in place; filled without a Python loop.
 

@@ -60,9 +60,13 @@ def _embedder(spec: str | None) -> Embedder | None:
     spec = spec or settings.embedder
     if spec == "none":
         return None
+    from engines.llama_model import free_cpus  # loads llama.cpp: not for --help
+
+    threads = free_cpus()  # before the work begins, which is load itself
     if spec:
-        return open_embedder(spec, api_key=settings.embedder_key.get_secret_value() if settings.embedder_key else None)
-    found = default_embedder(settings.data_dir)
+        key = settings.embedder_key.get_secret_value() if settings.embedder_key else None
+        return open_embedder(spec, api_key=key, threads=lambda: threads)
+    found = default_embedder(settings.data_dir, threads=lambda: threads)
     if found is None:
         typer.echo("No embedder: words alone are compared. `python -m conversion embedder` makes one.", err=True)
     return found

@@ -57,6 +57,14 @@ class EmbedderId:
         return asdict(self)
 
 
+Threads = Callable[[], int]
+
+
+def one() -> int:
+    """Return 1: what an embedder takes of a machine on which others may compute."""
+    return 1
+
+
 class Embedder(Protocol):
     """Turns texts into vectors. May be called from any thread."""
 
@@ -126,7 +134,7 @@ class LlamaEmbedder:
 
     Args:
         path: A GGUF with a pooling layer, or one whose tokens are to be averaged.
-        threads: Of one text.
+        threads: Asked before each text how many may read it.
         prefixes: Before a question and before a passage; None to choose by the model's name.
 
     Raises:
@@ -134,7 +142,7 @@ class LlamaEmbedder:
         RetrievalError: llama.cpp refuses it.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1, prefixes: tuple[str, str] | None = None) -> None:
+    def __init__(self, path: Path, *, threads: Threads = one, prefixes: tuple[str, str] | None = None) -> None:
         import engines.llama_model  # noqa: F401  # first: it sets what llama.cpp reads when it is loaded
 
         import llama_cpp  # isort: skip
@@ -145,17 +153,18 @@ class LlamaEmbedder:
         logging.getLogger("llama-cpp-python").setLevel(logging.CRITICAL)  # it prints warnings as errors; ours say more
         self._lib: Any = llama_cpp
         self._lock = threading.Lock()
+        self._threads = threads
         self._remembered = _Remembered()
         named = f"{info.name} {path.name}".lower()
         self._prefixes = prefixes or next((pair for part, pair in PREFIXES.items() if part in named), ("", ""))
-        self._open(path, threads, pooled=bool(info.pooling))
+        self._open(path, pooled=bool(info.pooling))
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         said = hashlib.sha256(f"{digest} {self._prefixes}".encode()).hexdigest()
         self._id = EmbedderId(path.name, said[:32], self._lib.llama_model_n_embd(self._model))
         self._ends = self._tokens("", special=True)  # what stands around every text, e.g. <s> and </s>
 
-    def _open(self, path: Path, threads: int, *, pooled: bool) -> None:
+    def _open(self, path: Path, *, pooled: bool) -> None:
         lib = self._lib
         lib.llama_backend_init()
         self._ctx: Any = None
@@ -169,7 +178,6 @@ class LlamaEmbedder:
         params.embeddings = True
         if not pooled:
             params.pooling_type = lib.LLAMA_POOLING_TYPE_MEAN
-        params.n_threads = params.n_threads_batch = threads
         self._ctx = lib.llama_init_from_model(self._model, params)
         if not self._ctx:
             lib.llama_model_free(self._model)
@@ -213,6 +221,8 @@ class LlamaEmbedder:
                 raise RetrievalError("The embedder is closed.")
             if not text:
                 return np.zeros(self._id.dimensions, np.float32)
+            threads = max(1, self._threads())
+            self._lib.llama_set_n_threads(self._ctx, threads, threads)
             whole = self._tokens(prefix + text, special=True)
             if len(whole) <= self._window:
                 return unit(self._pooled(whole))
@@ -353,8 +363,13 @@ class HttpEmbedder:
         return unit(vectors)
 
 
-def open_embedder(spec: str, *, api_key: str | None = None) -> Embedder:
+def open_embedder(spec: str, *, api_key: str | None = None, threads: Threads = one) -> Embedder:
     """Open the embedder that `spec` names: "gguf:PATH", "model2vec:FOLDER" or "openai:URL#MODEL".
+
+    Args:
+        spec: Which.
+        api_key: For an embedder behind an address.
+        threads: See `LlamaEmbedder`.
 
     Raises:
         RetrievalError: The spec has no such form, or the embedder cannot be opened (`ModelUnfit` for a wrong file).
@@ -363,7 +378,7 @@ def open_embedder(spec: str, *, api_key: str | None = None) -> Embedder:
     url, _, model = address.rpartition("#")
     if colon and address:
         if scheme == "gguf":
-            return LlamaEmbedder(Path(address))
+            return LlamaEmbedder(Path(address), threads=threads)
         if scheme == "model2vec":
             return StaticEmbedder(Path(address))
         if scheme == "openai" and url and model:
@@ -371,14 +386,14 @@ def open_embedder(spec: str, *, api_key: str | None = None) -> Embedder:
     raise RetrievalError(f"No embedder {spec!r}; expected gguf:PATH, model2vec:FOLDER or openai:URL#MODEL.")
 
 
-def default_embedder(data_dir: Path) -> Embedder | None:
+def default_embedder(data_dir: Path, *, threads: Threads = one) -> Embedder | None:
     """Open the default embedder if it has been made; None, with the reason in the log, when searches stay lexical."""
     path = data_dir / "models" / DEFAULT_FILE
     if not path.is_file():
         log.warning("No embedder at %s: searches compare words alone. `python -m conversion embedder` makes it.", path)
         return None
     try:
-        return LlamaEmbedder(path)
+        return LlamaEmbedder(path, threads=threads)
     except (EngineError, RetrievalError) as error:
         log.error("The embedder cannot be opened, searches compare words alone: %s", error)
         return None

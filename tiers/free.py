@@ -61,6 +61,23 @@ def to_hint(note: Note | None) -> Hint | None:
     return Hint(note.idea, note.image, note.question) if note else None
 
 
+def free_threads(load: Load | None, threads: int | None) -> int:
+    """Return how many threads may find a note while the engine is as busy as `load` says.
+
+    Args:
+        load: Of an engine in this process; None where it computes elsewhere or says nothing.
+        threads: The engine's; None for what the machine grants.
+
+    >>> free_threads(None, 2), free_threads(Load(0, 0, 1, active=1), 2), free_threads(Load(0, 0, 1), 2)
+    (1, 1, 2)
+    """
+    if load is None or load.active or load.waiting:
+        return 1
+    from engines.llama_model import granted_cpus  # loads llama.cpp, which an engine elsewhere does not need
+
+    return threads or granted_cpus()
+
+
 class FreeTier:
     """Answers with the engine that `supply` brings.
 
@@ -289,6 +306,7 @@ def open_free_tier(
     if index is not None:
         tier.meaning = MeaningSupply(
             choice.data_dir, notes, spec=choice.embedder, api_key=choice.embedder_key,
+            threads=lambda: free_threads(supply.load, choice.threads),
             begin=lambda: supply.engine is not None, take=lambda better: setattr(tier, "index", better),
             fail=lambda: supply.add_notice("lexical_only"),
         )  # fmt: skip

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from errors import ChatError
-from retrieval.embedders import Embedder, default_embedder, open_embedder
+from retrieval.embedders import Embedder, Threads, default_embedder, one, open_embedder
 from retrieval.notes import NoteIndex
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ class MeaningSupply:
         notes: Folder of the reading notes.
         spec: See `retrieval.embedders.open_embedder`; None for the default one, "none" for words alone.
         api_key: For an embedder behind an address.
+        threads: How many threads may read a question; asked before each.
         begin: Tells when the machine is free for it; asked again and again.
         take: Is given the index.
         fail: Is called when notes stay found by words alone though meaning was wanted.
@@ -41,11 +42,13 @@ class MeaningSupply:
         *,
         spec: str | None,
         api_key: str | None,
+        threads: Threads = one,
         begin: Callable[[], bool],
         take: Callable[[NoteIndex], None],
         fail: Callable[[], None],
     ) -> None:
         self._data_dir, self._notes, self._spec, self._api_key = data_dir, notes, spec, api_key
+        self._threads = threads
         self._begin, self._take, self._fail = begin, take, fail
         self._closing = threading.Event()
         self._embedder: Embedder | None = None
@@ -69,7 +72,11 @@ class MeaningSupply:
             if self._closing.wait(LOOK_S):
                 return
         try:
-            self._embedder = open_embedder(self._spec, api_key=self._api_key) if self._spec else self._default()
+            self._embedder = (
+                open_embedder(self._spec, api_key=self._api_key, threads=self._threads)
+                if self._spec
+                else self._default()
+            )
             index = NoteIndex.load(self._notes, self._embedder) if self._embedder else None
         except (ChatError, ImportError, OSError) as error:
             log.error("Notes are found by words alone: %s", error)
@@ -96,4 +103,4 @@ class MeaningSupply:
                 if self._closing.wait(LOOK_S):
                     child.terminate()
                     return None
-        return default_embedder(self._data_dir)
+        return default_embedder(self._data_dir, threads=self._threads)

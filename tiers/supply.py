@@ -76,12 +76,14 @@ class Load:
         cells_used: Tokens that all chats hold together.
         cells: How many they may hold.
         eta_s: Seconds until one who asks now would be served; None where nobody knows.
+        active: Answers running.
     """
 
     waiting: int
     cells_used: int
     cells: int
     eta_s: float | None = None
+    active: int = 0
 
 
 class ModelSupply:
@@ -137,7 +139,7 @@ class ModelSupply:
     def load(self) -> Load | None:
         """How busy the engine is; None while there is none, or where it does not say."""
         stats = getattr(self.engine, "stats", None)
-        return Load(stats.waiting, stats.cells, self._choice.n_cells, stats.eta_s) if stats else None
+        return Load(stats.waiting, stats.cells, self._choice.n_cells, stats.eta_s, stats.active) if stats else None
 
     def start(self) -> None:
         """Begin; returns at once."""

@@ -51,6 +51,16 @@ def test_any_text_gives_a_finite_vector(embedder: LlamaEmbedder, text: str) -> N
     assert np.isfinite(embedder.passages([text])).all()
 
 
+def test_an_embedder_asks_before_each_text_how_many_threads_are_free(tiny_bert: Path) -> None:
+    granted = [2, 1, 0]
+    opened, alone = LlamaEmbedder(tiny_bert, threads=lambda: granted.pop(0)), LlamaEmbedder(tiny_bert)
+    for text in ("la durée", "le devoir", "la joie"):
+        assert opened.query(text) @ alone.query(text) > 0.999
+    assert granted == []
+    opened.close()
+    alone.close()
+
+
 def test_threads_share_an_embedder(embedder: LlamaEmbedder) -> None:
     texts = [f"question {number} sur la joie" for number in range(40)]
     alone = [embedder.passages([text])[0] for text in texts]
