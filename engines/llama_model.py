@@ -8,6 +8,7 @@ import ctypes
 import logging
 import os
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ import llama_cpp as lib
 logger = logging.getLogger(__name__)
 
 CGROUP = Path("/sys/fs/cgroup")
+LOADAVG = Path("/proc/loadavg")
 N_BATCH = 256  # rows that one step may hold
 NULL_TOKEN = -1
 _LEVELS = {2: logging.DEBUG, 3: logging.DEBUG, 4: logging.ERROR}  # ggml.h: info, warning, error
@@ -59,9 +61,22 @@ def granted_cpus(cgroup: Path = CGROUP) -> int:
     return max(limit, 1)
 
 
-def free_cpus() -> int:
-    """Return how many of the granted processors nobody has used in the last minute, at least one."""
-    return max(1, granted_cpus() - round(os.getloadavg()[0]))
+def free_cpus(loadavg: Path = LOADAVG, *, samples: int = 5, pause_s: float = 0.02) -> int:
+    """Return how many of the granted processors nobody uses now, at least one; one where the system does not say.
+
+    Args:
+        loadavg: Its fourth field says how many threads run.
+        samples: Looks at it; their median counts.
+        pause_s: Seconds between two looks.
+    """
+    running = []
+    for _ in range(samples):
+        try:
+            running.append(int(loadavg.read_text(encoding="ascii").split()[3].split("/")[0]))
+        except (OSError, ValueError, IndexError):
+            return 1
+        time.sleep(pause_s)
+    return max(1, granted_cpus() - (sorted(running)[samples // 2] - 1))  # the one that looks runs, too
 
 
 class Rows:

@@ -12,7 +12,7 @@ import pytest
 
 from engines.base import ChatMessage, EngineEvent, Finished, Queued, SamplingParams, Token, Usage
 from engines.llama_cpp import PREFIX_CELLS, LlamaCppEngine
-from engines.llama_model import N_BATCH, LlamaModel, Sampler, granted_cpus
+from engines.llama_model import N_BATCH, LlamaModel, Sampler, free_cpus, granted_cpus
 from engines.prompt import Prompt
 from engines.residents import N_PREFIXES
 from engines.text import sentence_end
@@ -466,3 +466,13 @@ def test_threads_follow_the_quota(tmp_path: Path, files: dict[str, str], expecte
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert granted_cpus(tmp_path) == (expected or granted_cpus(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(
+    ("running", "free"),
+    [("1/200", granted_cpus()), (f"{granted_cpus() + 1}/200", 1), ("99/200", 1), ("no number", 1)],
+)
+def test_only_processors_that_nobody_uses_are_free(tmp_path: Path, running: str, free: int) -> None:
+    (tmp_path / "loadavg").write_text(f"0.10 0.20 0.30 {running} 4242\n", encoding="ascii")
+    assert free_cpus(tmp_path / "loadavg", samples=3, pause_s=0) == free
+    assert free_cpus(tmp_path / "absent") == 1
