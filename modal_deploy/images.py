@@ -21,8 +21,8 @@ CUDA = "nvidia/cuda:12.9.1-devel-ubuntu22.04"  # with the compiler that vLLM's k
 
 SETTINGS_PACKAGES = ("pydantic", "pydantic-settings")
 GATEWAY_PACKAGES = (
-    *SETTINGS_PACKAGES, "fastapi", "starlette", "httpx", "httpx-sse", "numpy", "bm25s", "PyStemmer", "rapidfuzz",
-    "SQLAlchemy", "PyJWT", "prometheus-client", "gguf", "huggingface_hub", "llama-cpp-python",
+    *SETTINGS_PACKAGES, "fastapi", "starlette", "httpx", "httpx-sse", "numpy", "bm25s", "PyStemmer", "simplemma",
+    "rapidfuzz", "SQLAlchemy", "PyJWT", "prometheus-client", "gguf", "huggingface_hub", "llama-cpp-python",
 )  # fmt: skip
 MORE_PACKAGES = ("psycopg[binary]==3.3.9",)  # pyproject.toml's, for a ledger that several containers share
 # llama.cpp is compiled on one machine of Modal's and runs on another: nothing newer than AVX2 may be assumed.

@@ -370,7 +370,9 @@ def test_wrong_entries_are_named(tmp_path: Path) -> None:
 def test_too_small_a_bank_and_surfaces_that_miss(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"mp\.toml: 1 entries of spinoza, 13 base items"):
         augment(BASE_ROWS, {**BANK, "MP": BANK["MP"][:1]}, SAID, NEGATIONS)
-    (tmp_path / "surfaces.toml").write_text("[answers]\n[openers]\ncase = []\n", encoding="utf-8")
+    (tmp_path / "surfaces.toml").write_text(
+        "[answers]\n[openers]\ncase = []\n[others]\nreason = []\n", encoding="utf-8"
+    )
     with pytest.raises(CorpusError, match=r"surfaces\.toml: 'MP' is missing"):
         load_surfaces(tmp_path / "surfaces.toml")
 
