@@ -227,7 +227,8 @@ def mix_schemes(
     exercises += cross(scheme_rows(data), load_bank(), load_surfaces(), load_lexicon(), count=crossed, seed=seed)
     mixed = mix(load_dialogues(data / "dialogues"), known, exercises, [], seed=seed)
     talks = sum(row["kind"] == "exercise" for row in mixed.train)
-    said_back = random.Random(seed).sample(talks_on_notes(data, known, seed), notes)  # noqa: S311  a choice, not a secret
+    every = talks_on_notes(data, known, seed)
+    said_back = random.Random(seed).sample(every, min(notes, len(every)))  # noqa: S311  a choice, not a secret
     rows = second_mix(mixed, said_back, dialogues=dialogues, exercises=talks, seed=seed)
     if force:
         out.unlink(missing_ok=True)

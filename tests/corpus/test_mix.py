@@ -182,6 +182,10 @@ def test_the_third_stage_reads_exercises_of_form_and_some_of_all_the_rest(tmp_pa
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     kinds = Counter(row["kind"] for row in rows)
     assert (kinds["dialogue"], kinds["note"]) == (3, 4)
+    more = tmp_path / "more.jsonl"
+    every = ["--out", str(more), "--crossed", "0", "--drills", "0", "--dialogues", "0", "--notes", "100000"]
+    subprocess.run([*command[:4], *every], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 100 < more.read_text(encoding="utf-8").count('"kind": "note"') < 1000
     crossed = [name for row in rows for name in row["group"].split("+") if name.startswith("cross-")]
     assert sorted(crossed) == sorted(f"cross-{number}" for number in range(1, 25))
     again = subprocess.run([*command, *few], cwd=ROOT, capture_output=True, text=True, check=False)
