@@ -99,8 +99,8 @@ async def test_what_a_model_cannot_write_is_given_back(tmp_path: Path) -> None:
 
 
 async def test_a_lease_is_kept_alive_while_the_engine_writes(tmp_path: Path) -> None:
-    async with opened(tmp_path, total=1, lease_s=0.6) as (workshop, client):
-        writers = Writers(Scribe(pause_s=0.8), client, idle_s=0)
+    async with opened(tmp_path, total=1, lease_s=3) as (workshop, client):
+        writers = Writers(Scribe(pause_s=3.2), client, idle_s=0)
         await writers.run(1)
         assert writers.counts["accepted"] == 1
         assert workshop.summary()["expired"] == 0
