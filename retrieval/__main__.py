@@ -281,7 +281,8 @@ def _show(result: dict[str, Any]) -> None:
             row["name"], *cells, *(f"{row['times_ms'][one]:.1f}" if row["times_ms"] else "" for one in ("p50", "p95"))
         )
     Console().print(table)
-    typer.echo(f"threshold: {result['threshold']}; tuned weights: {result['tuned_weights']}", err=True)
+    tuned = f"tuned k1, b: {result['tuned_bm25']}, weights: {result['tuned_weights']}"
+    typer.echo(f"threshold: {result['threshold']}; {tuned}", err=True)
     typer.echo(f"times are those after the question's vector, which takes {result['query_vector_ms']} ms", err=True)
 
 

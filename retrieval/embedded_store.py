@@ -26,7 +26,7 @@ from errors import RetrievalError
 from retrieval.embedders import EmbedderId
 from retrieval.french import search_tokens
 from retrieval.passages import EVERYTHING, Filter, Passage, key_of
-from retrieval.ranking import POOL, Candidates, Legs, Lexical
+from retrieval.ranking import PAIRED_UP_TO, POOL, Candidates, Legs, Lexical
 from retrieval.store import About
 
 TABLES = """
@@ -196,9 +196,9 @@ class EmbeddedBuilder:
         partial = final.with_suffix(".partial")
         partial.mkdir()
         self._copy_rows(partial / "passages.sqlite")
-        Lexical.build(stems.split() for (stems,) in self._db.execute("SELECT stems FROM passages ORDER BY row")).save(
-            partial / "words"
-        )
+        stems = self._db.execute("SELECT stems FROM passages ORDER BY row")
+        words = Lexical.build((one.split() for (one,) in stems), pairs=len(rows) <= PAIRED_UP_TO)
+        words.save(partial / "words")
         if self._embedder:
             self._copy_vectors(partial / "vectors.npy", rows, self._embedder.dimensions)
         about = About(self._folder.name, len(rows), self._embedder)

@@ -39,6 +39,14 @@ MEANING_STATIC, MIN_STATIC = 20.0, 6.0
 # the half set aside 70 and 100. Messages of data/queries, written by who wrote the keywords: 97 and 67. Static vectors
 # keep .31: with it 75 and 73, 65 and 87; with .24 half of the others would get one.
 RELEVANT_NOTE = 0.24
+# A message of these alone asks about what was just said and names nothing: « c'est-à-dire ? », « c'est pas clair ».
+ABOUT_SPEAKING = frozenset(
+    search_tokens(
+        "dire signifier préciser précis clair clairement clarifier capter captes développer développe détailler détail "
+        "reformuler reformule répéter répète simple simplement simplifier concret concrètement mieux sens idée phrase "
+        "question réponse lien rapport suivre pige pigé capté paumé perdu perdue saisir"
+    )
+)
 VECTORS = "vectors.json"  # beside the notes: which embedder made the .npy files, and of which words
 
 
@@ -271,7 +279,7 @@ class NoteIndex:
         for text, weight in ((message, 1.0), (context or "", CONTEXT_WEIGHT)):
             # A word asked twice says no more than once.
             stems = list(dict.fromkeys(search_tokens(text)))
-            if not stems:
+            if not stems or (context and text == message and ABOUT_SPEAKING.issuperset(stems)):
                 continue
             words = self._indexes[philosopher].scores(stems)
             total += weight * (words + self._meaning(philosopher, text))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,18 @@ from retrieval.embedders import Embedder
 from retrieval.memory_store import MemoryStore
 from retrieval.notes import load_notes
 from retrieval.passages import EVERYTHING, Filter, Passage, query_tokens
-from retrieval.ranking import Candidates, mix
+from retrieval.ranking import mix
 from retrieval.store import Found, Mode, Searcher
 
 DEPTH = 10  # ranks that are looked at
 MEASURES = ("R@1", "R@5", "R@10", "MRR@10", "nDCG@10")
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))  # of the vectors, tried when tuning
+K1S, BS = (0.7, 0.9, 1.2), (0.6, 0.75)  # of BM25, tried with each of them
+TUNED = "both, k1, b and weight tuned on the other half"
 RESAMPLES = 2000
+
+
+Tuned = tuple[float, float, float]  # k1, b, weight
 
 
 @dataclass(frozen=True)
@@ -242,9 +248,9 @@ def evaluate(
             rows.append(measures_of([hit.passage.id for hit in found.hits], question.relevant))
         values[name] = np.array(rows)
         times[name] = _percentiles(spent)
-    tuned, weights = _tuned(chosen, searcher) if searcher.embedder else (None, [])
-    if tuned is not None:
-        values["both, weight tuned on the other half"] = tuned
+    tuned: list[Tuned] = []
+    if searcher.embedder and isinstance(searcher.store, MemoryStore):
+        values[TUNED], tuned = _tuned(chosen, searcher, searcher.store)
     clusters = [question.cluster for question in asked]
     return {
         "set": chosen.name,
@@ -252,7 +258,8 @@ def evaluate(
         "questions": len(asked),
         "unanswered": len(chosen.questions) - len(asked),
         "weight": searcher.weight,
-        "tuned_weights": weights,
+        "tuned_weights": [weight for _, _, weight in tuned],
+        "tuned_bm25": [[k1, b] for k1, b, _ in tuned],
         "query_vector_ms": _percentiles(embedding),
         "rows": [_row(name, rows, values["words"], clusters, times.get(name, {})) for name, rows in values.items()],
         "threshold": threshold_report(chosen, searcher),
@@ -279,26 +286,27 @@ def _row(
     return Row(name, means, gains, dict(times)).__dict__
 
 
-def _tuned(chosen: EvalSet, searcher: Searcher) -> tuple[np.ndarray, list[float]]:
-    """Choose the weight on each half of the clusters by MRR, and score it on the other half."""
+def _tuned(chosen: EvalSet, searcher: Searcher, store: MemoryStore) -> tuple[np.ndarray, list[Tuned]]:
+    """Choose k1, b and the weight together on each half of the clusters, by MRR, and score them on the other half."""
     asked = [question for question in chosen.questions if question.relevant]
-    found: list[Candidates] = []
-    for question in asked:
-        vector = searcher.embedder.query(question.text) if searcher.embedder else None
-        found.append(searcher.store.candidates(query_tokens(question.text), vector, where=question.where))
+    vectors = [searcher.embedder.query(question.text) if searcher.embedder else None for question in asked]
     ids = [one.id for one in chosen.passages]
-    scores = np.zeros((len(WEIGHTS), len(asked), len(MEASURES)))
-    for place, weight in enumerate(WEIGHTS):
-        for number, (question, candidates) in enumerate(zip(asked, found, strict=True)):
-            order = np.argsort(-mix(candidates, weight), kind="stable")[:DEPTH]
-            scores[place, number] = measures_of([ids[row] for row in candidates.rows[order]], question.relevant)
+    tried: list[Tuned] = [(k1, b, weight) for k1, b in product(K1S, BS) for weight in WEIGHTS]
+    scores = np.zeros((len(tried), len(asked), len(MEASURES)))
+    for start, (k1, b) in zip(range(0, len(tried), len(WEIGHTS)), product(K1S, BS), strict=True):
+        weighed = store.with_bm25(k1, b)
+        for number, (question, vector) in enumerate(zip(asked, vectors, strict=True)):
+            found = weighed.candidates(query_tokens(question.text), vector, where=question.where)
+            for place, weight in enumerate(WEIGHTS, start):
+                order = np.argsort(-mix(found, weight), kind="stable")[:DEPTH]
+                scores[place, number] = measures_of([ids[row] for row in found.rows[order]], question.relevant)
     names = sorted({question.cluster for question in asked})
     half = {name: place % 2 for place, name in enumerate(np.random.default_rng(0).permutation(names).tolist())}
     side = np.array([half[question.cluster] for question in asked])
     mrr = MEASURES.index("MRR@10")
     best = [int(scores[:, side == own, mrr].mean(axis=1).argmax()) for own in (0, 1)]
     pooled = np.where((side == 0)[:, None], scores[best[1]], scores[best[0]])
-    return pooled, [WEIGHTS[best[0]], WEIGHTS[best[1]]]
+    return pooled, [tried[best[0]], tried[best[1]]]
 
 
 def threshold_report(chosen: EvalSet, searcher: Searcher) -> dict[str, Any]:

@@ -91,6 +91,14 @@ def test_the_question_before_helps_a_short_answer(index: NoteIndex) -> None:
     assert "ment" in found.id
 
 
+@pytest.mark.parametrize("message", ["c'est-à-dire ?", "ça veut dire quoi ?", "tu peux préciser ?", "c'est pas clair…"])
+def test_who_asks_what_was_meant_stays_with_what_was_said(index: NoteIndex, message: str) -> None:
+    asked = "Que resterait-il de la durée si personne ne regardait l'horloge ?"
+    assert (index.scores("bergson", message, asked) == index.scores("bergson", asked)).all()
+    assert index.nearest("bergson", message, asked) == index.nearest("bergson", asked)
+    assert index.nearest("bergson", "Dire ce que je sens, est-ce possible ?", asked) != index.nearest("bergson", asked)
+
+
 def test_a_note_already_used_leaves_its_place_to_the_next(index: NoteIndex) -> None:
     question = "A-t-on le droit de mentir à un assassin ?"
     first = index.nearest("kant", question)

@@ -56,7 +56,7 @@ def test_a_whole_evaluation(embedder: LlamaEmbedder) -> None:
     searcher = scoring.open_searcher(chosen, embedder, lambda _: None)
     again = Searcher(searcher.store, embedder, reranker=SentenceReranker(embedder))
     result = scoring.evaluate(chosen, searcher, lambda _: None, again)
-    names = ["words", "vectors", "both", "both, reranked", "both, weight tuned on the other half"]
+    names = ["words", "vectors", "both", "both, reranked", scoring.TUNED]
     assert [row["name"] for row in result["rows"]] == names
     assert result["rows"][0]["means"]["R@1"] == 1
     assert (result["questions"], result["unanswered"]) == (5, 1)

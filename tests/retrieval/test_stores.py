@@ -18,9 +18,9 @@ from errors import RetrievalError
 from retrieval.embedders import Embedder, LlamaEmbedder, unit
 from retrieval.indexing import Given, Report, index_files
 from retrieval.memory_store import MemoryStore
-from retrieval.passages import EVERYTHING, Filter, Passage
+from retrieval.passages import EVERYTHING, Filter, Passage, query_tokens
 from retrieval.ranking import COARSE_FROM, Legs, Lexical
-from retrieval.store import FORMAT, Searcher, open_builder, open_store
+from retrieval.store import FORMAT, Searcher, Store, open_builder, open_store
 
 WEIGHT = 0.1  # the tiny embedder knows letters alone
 ROOT = Path(__file__).parents[2]
@@ -339,6 +339,30 @@ def test_near_copies_are_found_once(embedder: LlamaEmbedder) -> None:
     found = [hit.passage.id for hit in Searcher(store, embedder).search("le sucre", 4).hits]
     assert len(found) == 3
     assert ("a" in found) != ("b" in found)
+
+
+@pytest.mark.parametrize("kind", ["memory", "embedded"])
+def test_two_neighbours_are_a_word_of_their_own(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both passages hold both words; one holds them side by side. Above the limit the pairs are left out."""
+    texts = {"apart": "Un arbitre siffle, le joueur est libre.", "together": "Un joueur siffle le libre arbitre."}
+    passages = [Passage(name, text) for name, text in texts.items()]
+
+    def scores(folder: Path) -> dict[str, float]:
+        if kind == "memory":
+            store: Store = MemoryStore("two", passages)
+        else:
+            builder = open_builder(folder, None)
+            builder.put("two", "digest", passages, None)
+            builder.commit()
+            store = open_store(folder)
+        found = store.candidates(query_tokens("le libre arbitre"), None)
+        return dict(zip(texts, found.lexical[np.argsort(found.rows)].tolist(), strict=True))
+
+    paired = scores(tmp_path / "paired")
+    assert paired["together"] > 1.2 * paired["apart"] > 0
+    monkeypatch.setattr(f"retrieval.{kind}_store.PAIRED_UP_TO", 1)
+    single = scores(tmp_path / "single")
+    assert single["together"] == pytest.approx(single["apart"], rel=0.1)
 
 
 def test_the_author_and_the_work_of_a_file_can_be_given(tmp_path: Path) -> None:
