@@ -7,11 +7,11 @@ from retrieval.embedding_eval import WEIGHTS
 from retrieval.scoring import MEASURES
 
 
-def retrieval_cell(low: float) -> dict[str, Any]:
+def retrieval_cell(low: float, words: float = 0.5) -> dict[str, Any]:
     gains = {measure: [0.02, low, 0.04] for measure in MEASURES}
     means = dict.fromkeys(MEASURES, 0.5)
-    rows = [{"name": "words", "means": means, "gains": {}}]
-    rows += [{"name": name, "means": means, "gains": gains} for name in (VECTORS, TUNED)]
+    rows = [{"name": "words", "means": dict.fromkeys(MEASURES, words), "gains": {}}]
+    rows += [{"name": name, "means": means, "gains": gains} for name in (VECTORS, f"both, weight {TUNED}")]
     return {"questions": 3, "passages": 4, "tuned_weights": [0.3, 0.4], "rows": rows}
 
 
@@ -58,10 +58,12 @@ def test_the_page_says_all_of_it() -> None:
         "static/piaf": retrieval_cell(0.001),
         "static/pupils": retrieval_cell(0.001),
         "a teacher/piaf": retrieval_cell(0.001),
+        "another/piaf": retrieval_cell(0.001, words=0.4),
     }
     page = table(cells, FACTS)
     assert "| static | e5 | 9 | 8 | int8 | 4.0 | SIF 0.001, counted in French | 7 | 5 notes |" in page
-    assert page.count("titled BM25 |") == 2
+    assert page.count("| titled BM25, of the day of what follows | 0.500") == 2
+    assert page.count("| titled BM25, of the day of what follows | 0.400") == 1
     assert "| static, mixed with BM25 | 0.500 | 0.500 | 0.500 | 0.500 | +0.020 (+0.001..+0.040)" in page
     assert "- static: passes." in page
     assert "- a teacher" not in page
