@@ -52,9 +52,10 @@ $(AXE): tests/browser/npm/package-lock.json
 	else echo "npm is missing: the page is not checked by axe-core." >&2; fi
 
 # Two at a time: the tests of a file stay together, and those that open a browser follow each other in one row, since
-# Chromium, a page and its llama.cpp want more than a core and hold each other up (see tests/conftest.py).
+# Chromium, a page and its llama.cpp want more than a core and hold each other up (see tests/conftest.py). Threads that wait
+# for each other sleep early: the other row wants the processor.
 test: setup lint $(AXE) ## every check that takes seconds, as CI runs it
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 GOMP_SPINCOUNT=1000 $(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(STAMP) ## ruff and mypy
 	@$(PYTHON) -m ruff check .
