@@ -1,10 +1,13 @@
 """From saved cells to a table, verdicts and a plot. Knows the targets; measures nothing."""
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from evaluation.pages import save_small
 
 OURS = "ours"
 PEER = "llama-server"
@@ -234,7 +237,7 @@ def plot(data: Data, path: Path) -> None:
     if cells:
         left.legend(fontsize=8)
     figure.tight_layout()
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, format="png", dpi=110)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=110)
     pyplot.close(figure)
-    partial.replace(path)
+    save_small(drawn.getvalue(), path)
