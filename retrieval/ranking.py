@@ -43,7 +43,7 @@ class Lexical:
         Args:
             documents: The stems of each, in order.
             pairs: Whether two neighbours count as a word of their own as well: « libre arbitre » is more than a free
-                thing and an arbiter. Three points of R@1 on notes, one on PIAF, for three times the memory.
+                thing and an arbiter. Three points of R@1 on notes, one on PIAF; see `PAIRED_UP_TO` for the memory.
             k1: How much a second time says, see BM25.
             b: How much a long document is held against it, 0 to 1.
         """
