@@ -43,8 +43,8 @@ RELEVANT_NOTE = 0.24
 ABOUT_SPEAKING = frozenset(
     search_tokens(
         "dire signifier préciser précis clair clairement clarifier capter captes développer développe détailler détail "
-        "reformuler reformule répéter répète simple simplement simplifier concret concrètement mieux sens idée phrase "
-        "question réponse lien rapport suivre pige pigé capté paumé perdu perdue saisir"
+        "reformuler reformule répéter répète simple simplement simplifier concret concrètement mieux question réponse "
+        "lien rapport suivre pige pigé capté paumé perdu perdue saisir"
     )
 )
 VECTORS = "vectors.json"  # beside the notes: which embedder made the .npy files, and of which words

@@ -97,6 +97,8 @@ def test_who_asks_what_was_meant_stays_with_what_was_said(index: NoteIndex, mess
     assert (index.scores("bergson", message, asked) == index.scores("bergson", asked)).all()
     assert index.nearest("bergson", message, asked) == index.nearest("bergson", asked)
     assert index.nearest("bergson", "Dire ce que je sens, est-ce possible ?", asked) != index.nearest("bergson", asked)
+    for named in ("c'est quoi une idée ?", "et les sens ?"):  # subjects of their own
+        assert (index.scores("spinoza", named, asked) == index.scores("spinoza", named)).all()
 
 
 def test_a_note_already_used_leaves_its_place_to_the_next(index: NoteIndex) -> None:
