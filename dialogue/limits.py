@@ -49,19 +49,31 @@ class Limit:
 _SIDE = 800  # characters: an order stands at the beginning of a long message or at its end
 _QUOTED = re.compile(r"«[^»]*»|“[^”]*”|\"[^\"]*\"")  # what is quoted is not asked for
 _PHILO = r"(?:spinoza|kant|bergson|le philosophe|philosophe)"
+# Where an order begins: « imite un prof », « tu peux imiter… », never « l'art imite la nature ».
+_ORDER = (
+    r"(?:^|[.,!?;:»)] ?|\b(?:stp|svp|please|maintenant|allez|vas[- ]y|kant|spinoza|bergson"
+    r"|(?:tu|vous) (?:peux|pouvez|dois|vas|pourrais)(?: me)?|(?:peux|pourrais|dois|vas|veux)[- ]tu(?: me)?"
+    r"|que tu|faut) )"
+)
+_TRULY = r"(?:mais |et |attends |serieux |serieusement |dis[- ]moi |vraiment |en vrai |au fait |franchement |,|\s)*"
 # In order: the first that matches decides. On text that `plain` spelled out.
 _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
     (
         "human",
         (
-            r"^(?:[\w' ]{0,30}[,:] )?(?:mais |et |attends |serieux |serieusement |dis[- ]moi |vraiment "
-            r"|en vrai |au fait |franchement |,|\s)*"
-            r"(?:est[- ]ce que )?(?:tu es|t'es|es[- ]tu|vous etes|etes[- ]vous|c'est"
-            r"|suis[- ]je (?:en train de parler|face) a|je parle (?:a|avec)) "
+            rf"^(?:[\w' ]{{0,30}}[,:] )?{_TRULY}"
+            r"(?:est[- ]ce que )?(?:tu es|t'es|tes(?= (?:une?|humaine?|vraiment|le vrai) )|es[- ]tu|vous etes"
+            r"|etes[- ]vous|suis[- ]je (?:en train de parler|face) a|je parle (?:a|avec)) "
             r"(?:\w+ ){0,2}?(?:humaine?|un (?:vrai )?(?:humain|homme|robot|bot|programme|chatbot"
             r"|ordinateur|prof|mort)|une (?:ia|vraie personne|personne|machine|intelligence artificielle)"
-            r"|quelqu'un de (?:vrai|reel)|vraiment (?:spinoza|kant|bergson)|chatgpt|chat ?gpt|reel|vivant"
-            r"|une? vraie? \w+)\b[^.!?]{0,40}\?"
+            r"|quelqu'un de (?:vrai|reel)|(?:vraiment|le vrai) (?:spinoza|kant|bergson)|chatgpt|chat ?gpt|reel|vivant"
+            r"|une? vraie? \w+)\b(?:[^.!?]{0,40}\?|(?: \w+)? ou (?:pas|non|quoi)\b|(?: la)?\W*$)"
+            # « C'est » asks the page only by itself: « l'État, c'est une personne ? » asks the philosopher.
+            rf"|^{_TRULY}(?:est[- ]ce que )?c'est (?:\w+ )?(?:un (?:vrai )?(?:humain|robot|bot|programme|chatbot)"
+            r"|une (?:ia|vraie personne)|quelqu'un de (?:vrai|reel)|chat ?gpt"
+            r"|(?:vraiment|le vrai) (?:spinoza|kant|bergson))\b[^.!?,]{0,20}\?"
+            r"|\b(?:y a|a[- ]t[- ]il|c'est|est[- ]ce)\b.{0,15}\b(?:humain|quelqu'un|personne|prof|homme)\b.{0,10}"
+            r"\bderriere(?: (?:l'ecran|ca|toi|le clavier|cette page|ce site))?\W*$"
             r"|^(?:es[- ]tu|etes[- ]vous) (?:\w+ )?(?:humaine?|un humain|un robot|une ia|reel)\W*$"
         ),
     ),
@@ -72,32 +84,40 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
     (
         "encoding",
         (
-            r"\b[a-z0-9+/]{24,}={0,2}(?:\s|$)|\b(?:decode|dechiffre|base64|rot13|morse)\b|a l'envers"
-            r"|lis .{0,20}envers"
+            # A long word is none: a digit or a sign is among the letters of an encoding.
+            r"\b(?=[a-z/]*[0-9+=])[a-z0-9+/]{24,}={0,2}(?:\s|$)|\b(?:base64|rot13|morse)\b"
+            rf"|{_ORDER}(?:decode|dechiffre)\b"
+            r"|\b(?:lis|lire|ecri\w*|message|phrase|mots?|texte|reponds)\b.{0,20}envers"
             r"|(?:1re|premiere|initiale|derniere) lettre de chaque|(?:^|\s)(?:[a-z]\s+){5,}"
         ),
     ),
     (
         "reveal_prompt",
         (
-            r"\b(?:prompt|consignes?|instructions?|regles?|directives?|message systeme"
-            r"|system message)\b.{0,40}\b(?:systeme|secret\w*|caches?|cachees?|initial\w*|de depart"
-            r"|recues?|exact\w*|mot pour mot)"
-            r"|\bprompt\b|\b(?:montre|affiche|revele|donne|recopie|copie|repete|resume|traduis|liste|ecris"
-            r"|dis|cite)\w*[- ](?:\w+[- ]){0,3}(?:tes|ton|les|le|tous?|toutes)\b.{0,20}\b(?:instructions"
-            r"|consignes|prompt|regles|directives|parametres)\b"
-            r"|\b(?:texte|message|ligne|tout ce qui|ce qui)s? .{0,20}(?:au[- ]dessus|avant mon message"
-            r"|qui precede|plus haut)\b"
+            r"\b(?:tes|ton|vos|votre) (?:\w+ )?(?:consignes?|instructions?|regles?|directives?)\b.{0,40}"
+            r"\b(?:systeme|secret\w*|caches?|cachees?|initial\w*|de depart|recues?|exact\w*|mot pour mot)"
+            r"|\b(?:consignes?|instructions?|regles?|directives?)\b.{0,40}\b(?:secret\w*|cache\w*|recues?|donnees?"
+            r"|exactes?|mot pour mot)\b.{0,30}\b(?:tu|t'|ton|tes|vous)"
+            r"|\bprompt\b|\b(?:message systeme|system message)\b"
+            r"|\b(?:montre|affiche|revele|donne|recopie|copie|repete|resume|traduis|liste|ecris"
+            r"|dis|cite)\w*[- ](?:\w+[- ]){0,3}(?:tes|ton|vos)\b.{0,20}\b(?:instructions"
+            r"|consignes|regles|directives|parametres)\b"
+            rf"|{_ORDER}(?:montre|affiche|revele|donne|recopie|copie|repete|resume|traduis|liste|ecris|dis|cite)"
+            r"\w*[- ](?:\w+[- ]){0,3}(?:les|le|tous?|toutes)\b.{0,20}\b(?:instructions|consignes|parametres)\b"
+            r"|\b(?:texte|message|lignes?|tout ce qui|ce qui)\b.{0,20}(?:au[- ]dessus de (?:mon|ce) (?:message|texte)"
+            r"|avant mon message|plus haut|qui precede mon)\b"
         ),
     ),
     (
         "jailbreak_game",
         (
             r"\b(?:on joue|jouons|c'est un jeu|petit jeu|jeu de role)\b.{0,80}\b(?:tu|reponds?|deux fois"
-            r"|2 fois|sans limites?|regle|interdit|refus)|\bsans (?:aucune )?limites?\b|\bmode (?:normal"
+            r"|2 fois|sans limites?|regle|interdit|refus)"
+            r"|\b(?:reponds?|parle|tu (?:es|reponds|parles)|version|ia|robot)\b.{0,25}\bsans (?:aucune )?limites?\b"
+            r"|\bmode (?:normal"
             r"|sans|libre|dan|do anything|evil|noir)\b|\bdan\b|\bsi tu refuses\b"
             r"|\btu (?:perds|meurs)\b.{0,30}point|\b(?:imagine|suppose|dans) (?:\w+ ){0,3}monde (?:ou"
-            r"|sans)\b.{0,120}\b(?:explique|dis|donne|comment) .{0,30}(?:trich|vol|pirat|fabriqu|entrer"
+            r"|sans)\b.{0,120}\b(?:explique|dis|donne|comment) .{0,30}(?:trich|vol(?:er|e)\b|pirat|fabriqu|entrer"
             r"|hack|frauder)"
             r"|\b(?:pour un roman|personnage|hypothetiquement|fictif)\b.{0,100}\b(?:hack\w*|pirat\w*"
             r"|fabriqu\w*|etape par etape|mot de passe|entrer dans|bombe|drogue)"
@@ -107,12 +127,17 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
     (
         "ignore_instructions",
         (
-            r"\b(?:ignore|oublie|annule|efface|desactive|supprime|neglige"
+            rf"{_ORDER}(?:ignore|oublie|annule|efface|desactive|supprime|neglige"
             r"|laisse tomber)\w*\b.{0,40}\b(?:instructions?|consignes?|regles?|ordres?|directives?"
             r"|ce qu'on t'a|ce que l'on t'a|prompt|avant|roles?)\b"
-            r"|\b(?:nouvelles?|dernieres?) (?:consignes?|instructions?|regles?)\b|\b(?:regles?|consignes?"
-            r"|instructions?) .{0,25}(?:annulees?|ne s'appliquent|plus valables?|desactivees?)"
-            r"|\b(?:tu|t'|toi|reponds?|fais)\b.{0,30}\b(?:aucune|sans|plus de|pas de|zero) (?:regles?"
+            r"|\b(?:ignore|oublie|annule|efface|desactive|supprime|neglige)\w*\b.{0,20}\b(?:tes|ton|vos) (?:\w+ )?"
+            r"(?:instructions?|consignes?|regles?|ordres?|directives?|roles?)\b"
+            r"|(?:^|[.!?:;] ?|\btes )(?:voici )?(?:la |les |une |tes )?(?:nouvelles?|dernieres?) "
+            r"(?:consignes?|instructions?|regles?)\b"
+            r"|\b(?:(?:tes|ces|vos) (?:regles?|consignes?|instructions?)|(?:regles?|consignes?|instructions?) "
+            r"(?:precedentes?|d'avant|initiales?))\b.{0,25}(?:annulees?|ne s'appliquent|plus valables?|desactivees?)"
+            r"|\b(?:tu (?:as|n'as|avais|es|n'es|reponds|parles)|t'as|t'avais|t'es|reponds?|parle|agis)\b.{0,30}"
+            r"\b(?:aucune|sans|plus de|pas de|zero) (?:regles?"
             r"|consignes?|limites?|filtres?|restrictions?|censure)\b(?!.*(?:societe|etat|libert|loi"
             r"|moral))|\ba partir de maintenant (?:tu|vous)\b|\bmode (?:developpeur|admin|debug|root"
             r"|dieu)\b"
@@ -121,14 +146,19 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
     (
         "essay",
         (
-            r"\b(?:ecris|ecrire|redige|rediger|fais|faire|ponds|pondre|donne|genere|termine|finis|complete"
-            r"|corrige et reecris|fait|tape|sors|envoie|file)\w*[- ](?:[\w']+[- ]){0,4}?"
+            r"\b(?:ecris|ecrire|redige|rediger|fais|faire|ponds|pondre|genere|finis"
+            r"|corrige et reecris|tape|envoie|file)(?!\w*nt\b)\w*[- ](?:[\w']+[- ]){0,4}?"
             r"(?:diss?ert?\w*|dissert|copie|redac\w*|redaction|introduction|intro|conclusion|commentaire"
             r"|explication de texte|(?:(?<=mon )|(?<=ce )|(?<=un ))devoir|dm|plan (?:detaille|complet)"
             r"|paragraphes?|developpement|reponse complete|corrige|3 parties|trois parties|expose)\b"
-            r"|\b(?:a ma place|pour moi)\b.{0,40}\b(?:devoir|dissert\w*|dm|copie|texte|philo|intro\w*)"
-            r"|\b(?:devoir|dissert\w*|dm|copie|explication|intro\w*)\b.{0,40}\b(?:a ma place|en entier"
-            r"|complete?|toute? fait\w*|20/20|recopier|copier[- ]coller|rendre)\b"
+            rf"|{_ORDER}(?:donne|fait|sors|complete|termine)(?!\w*nt\b)\w*[- ](?:[\w']+[- ]){{0,4}}?"
+            r"(?:diss?ert?\w*|copie|redac\w*|introduction|intro|conclusion|commentaire|explication de texte"
+            r"|(?:(?<=mon )|(?<=ce )|(?<=un ))devoir|dm|plan (?:detaille|complet)|paragraphes?|developpement"
+            r"|reponse complete|corrige|3 parties|trois parties|expose)\b"
+            r"|\b(?:a ma place|pour moi)\b.{0,40}\b(?:dissert\w*|dm|(?:mon|ce) (?:devoir|texte)"
+            r"|ma (?:copie|philo)|intro(?:duction)?)\b"
+            r"|\b(?:(?:mon|ce|un) devoir|dissert\w*|dm|ma copie|explication de texte|(?:mon|ma|une) intro\w*)\b.{0,40}"
+            r"\b(?:a ma place|en entier|complete?|toute? fait\w*|20/20|recopier|copier[- ]coller|a rendre)\b"
             r"|\bplus qu'a recopier\b"
         ),
     ),
@@ -139,8 +169,9 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
             r"|vous)|ensemble)\b|\b(?:amoureux|amoureuse|in love|crush) (?:\w+ )?(?:de|sur) (?:toi|vous)\b"
             r"|\b(?:tombe\w*|suis) (?:\w+ )?amoureu(?:x|se)\b.{0,20}\b(?:toi|vous)\b"
             r"|\b(?:tu|vous) (?:m'|ne m')(?:aimes?|aimez|kiffes?)\b|\bje (?:t'|vous )(?:aime|adore trop"
-            r"|kiffe|desire)\b(?! (?:bien|quand|comment|pas))|\ben couple\b.{0,60}\b(?:toi|nous|tu|on)\b"
-            r"|\bon (?:\w+ ){0,4}en couple\b|\b(?:ma|mon) (?:cherie?|petite? amie?|copine?|mec"
+            r"|kiffe|desire)\b(?! (?:bien|quand|comment|pas))|\ben couple avec (?:toi|vous)\b"
+            r"|\b(?:(?:fais|fait|faisons) comme si (?:on|nous)|imagine (?:qu'on|que nous)) (?:\w+ ){0,2}en couple\b"
+            r"|\b(?:ma|mon) (?:cherie?|petite? amie?|copine?|mec"
             r"|meuf)\b.{0,25}(?:toi|tu|sois|deviens)"
             r"|\b(?:appelle[- ]moi|m'appelles?) (?:ma |mon )?(?:cherie?|bebe|coeur|amour)|\b(?:embrasse"
             r"|drague)[- ]moi\b|\bveux[- ]tu (?:m'epouser|etre mon|etre ma)|\bbisous? (?:sur la bouche"
@@ -165,11 +196,13 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
     (
         "other_role",
         (
-            rf"\b(?:tu es|t'es|tu n'es|vous etes) plus {_PHILO}|\b(?:joue|fais|prends|incarne|interprete"
-            r"|simule)\w*[- ](?:\w+[- ]){0,2}?(?:le |la |un |une )?(?:role|personnage|voix) (?:de|d')"
-            r"|\b(?:deviens|transforme[- ]toi en|fais comme si (?:tu etais|t'etais)|parle (?:desormais"
+            rf"\b(?:tu es|t'es|tu n'es|vous etes) plus {_PHILO}"
+            rf"|{_ORDER}(?:joue|fais|prends|incarne|interprete|simule)(?![- ]?t?[- ](?:il|elle|on)\b)"
+            r"\w*[- ](?:\w+[- ]){0,2}?(?:le |la |un |une )?(?:role|personnage|voix) (?:de|d')"
+            rf"|{_ORDER}(?:imite\w*|deviens)[- ](?:moi )?(?:un|une|mon|ma|le|la|l')\b"
+            r"|\b(?:transforme[- ]toi en|fais comme si (?:tu etais|t'etais)|parle (?:desormais"
             r"|maintenant|comme si tu etais|comme (?:un|une|mon|ma))|reponds comme (?:un|une|si)"
-            r"|comporte[- ]toi comme|imite) ?(?:un|une|mon|ma|le|la|l')?"
+            r"|comporte[- ]toi comme)"
             r"|\bmaintenant (?:tu es|t'es) (?:un|une|mon|ma)\b|\bfais comme si (?:t'avais|tu avais)\b"
         ),
     ),
@@ -180,7 +213,8 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
             r"|encule\w*|batard\w*|salope?s?|salaud|bouffon\w*|abruti\w*|debile mental|batar|enfoire\w*"
             r"|trou du cul|mange tes morts|va te faire|casse[- ]toi|creve\b|pd\b|blaireau|tocard"
             r"|clochard)\b"
-            r"|\bespece (?:de|d')|\bsale (?:con|robot|type|race|vieux|blaireau|\w+ard)\b|\b(?:t'es|tu es"
+            r"|(?:^|[.!?,:;] ?|\b(?:mais|va|toi|oh|eh|sale|pauvre) |\b(?:t'es|tu es) (?:qu')?une )espece (?:de |d')"
+            r"|\bsale (?:con|robot|type|race|vieux|blaireau|\w+ard)\b|\b(?:t'es|tu es"
             r"|vous etes|t'est) (?:qu'|vraiment |trop |juste |grave )?(?:un |une |qu'un "
             r"|qu'une )?(?:\w+ )?(?:cons?\b|conne|nuls?\b|debile|idiot|stupide|bete\b|cretin|imbecile"
             r"|merde|naze|inutile|pourri|grosse? merde)"

@@ -55,6 +55,32 @@ def test_broken_weights_of_the_attempts_are_named(tmp_path: Path) -> None:
         "Je suis nul en philo",
         "c'est con la mort",
         "Qu'est-ce qu'un bon texte ?",
+        "Pour moi, le devoir est une contrainte.",
+        "Le devoir peut-il rendre heureux ?",
+        "Est-ce un devoir de rendre un dépôt ?",
+        "Deux prémisses vraies donnent une conclusion vraie.",
+        "L'art est pour moi une copie du réel.",
+        "Une liberté sans limites est-elle possible ?",
+        "Dans un monde où tout est déterminé, comment la volonté serait-elle libre ?",
+        "L'art imite la nature.",
+        "« Deviens ce que tu es », c'est de qui ?",
+        "La mémoire joue le rôle d'un filtre.",
+        "L'homme est une espèce d'animal.",
+        "Est-on libre quand on est en couple ?",
+        "C'est quoi objectif/subjectif/intersubjectif ?",
+        "anticonstitutionnellement veut dire quoi ?",
+        "On vit dans un monde à l'envers.",
+        "La science déchiffre la nature.",
+        "Faut-il suivre les règles d'un système injuste ?",
+        "Qui donne les règles ?",
+        "Obéir aux instructions reçues, est-ce agir moralement ?",
+        "On ignore l'ordre des causes.",
+        "L'artiste invente de nouvelles règles.",
+        "L'animal, c'est une machine ?",
+        "L'État, c'est une personne ?",
+        "L'esclave, c'est un homme ?",
+        "C'est humain de se venger ?",
+        "Y a-t-il quelqu'un derrière nos pensées ?",
     ],
 )
 def test_ordinary_questions_pass(text: str) -> None:
@@ -63,7 +89,20 @@ def test_ordinary_questions_pass(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["es-tu humain ?", "T'es un robot ?", "attends, tu es vraiment Kant ?", "Êtes-vous humaine ?"]
+    "text",
+    [
+        "es-tu humain ?",
+        "T'es un robot ?",
+        "attends, tu es vraiment Kant ?",
+        "Êtes-vous humaine ?",
+        "tu es humain ou pas",
+        "je parle à un robot là",
+        "tes un robot ?",
+        "T'es le vrai Kant ?",
+        "Y a-t-il un humain derrière ?",
+        "c'est une ia ?",
+        "Kant, tu es une machine ?",
+    ],
 )
 def test_a_sincere_question_gets_the_truth_and_no_model(text: str) -> None:
     found = limit_for(text, KANT)
