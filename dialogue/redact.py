@@ -46,7 +46,8 @@ _KIN = (
     r"|petite? amie?|prof|grand[- ]?(?:m[èe]re|p[èe]re))"
 )
 _STREET = (
-    r"(?:rue|avenue|av\.?|boulevard|bd|bld|impasse|all[ée]es?|chemin|place|quai|route|cours|square"
+    r"(?:rue|avenue|av\.?|boulevard|bd|bld|impasse|all[ée]es?|chemin|place|quai|route|square"
+    r"|cours(?! (?:sur|en|avec)\b)(?! (?:de |d['’])(?:philo|Kant|Spinoza|Bergson|Descartes|Platon))"
     r"|r[ée]sidence|lotissement|"
     r"passage|sentier|faubourg|lieu[- ]dit|hameau|villa|cit[ée])"
 )
@@ -74,8 +75,23 @@ _NOT_A_NAME = (
 )
 _FAMOUS = (
     r"(?!(?:Kant|Spinoza|Bergson|Socrate|Platon|Aristote|Descartes|Rousseau|Hegel|Nietzsche|Sartre|Pascal|Hume|Locke|"
-    r"Leibniz|Marx|Freud|Arendt|Épicure|Hobbes|Montaigne|Dieu|Zeus|Ulysse|Antigone)\b)"
+    r"Leibniz|Marx|Freud|Arendt|Épicure|Hobbes|Montaigne|Dieu|Zeus|Ulysse|Antigone|Camus|Sénèque|Épictète|Beauvoir|"
+    r"Foucault|Levinas|Lévi-Strauss|Wittgenstein|Heidegger|Husserl|Schopenhauer|Machiavel|Voltaire|Diderot|Montesquieu|"
+    r"Popper|Bachelard|Merleau-Ponty|Ricœur|Weil|Alain|Lucrèce|Plotin|Cicéron|Marc Aurèle|Mill|Rawls|Comte|Durkheim|"
+    r"Tocqueville|Darwin|Galilée|Newton|Einstein|Œdipe|Créon|Ismène|Polynice|Étéocle|Jocaste|Abel|Caïn)\b)"
 )
+_SCHOOL_OF_THOUGHT = (
+    r"(?!coll[èe]ge de France\b)(?![ée]cole (?:de la |de |d['’]|des )(?:République|France|Francfort|Athènes|Milet|Élée"
+    r"|Mégare|Vienne|Chicago|Marbourg|Annales)\b)"
+)
+# Small words after « lycée » that begin no name: a pupil types a school's without capitals.
+_NO_SCHOOL = (
+    r"(?!(?:on|je|tu|il|elle|nous|vous|ils|elles|et|ou|où|mais|est|sont|ont|ça|ca|qui|que|quand|avec|pour|par|sans|dans"
+    r"|en|de|du|des|la|le|les|un|une|ne|se|si|comme|car|donc|aussi|depuis|demain|hier|alors|parce|tous|toute?s?|sur"
+    r"|pas|plus|après|avant|général|pro|professionnel|technologique|agricole|militaire|français|privé|public"
+    r"|international|polyvalent)\b)"
+)
+_SPACE = r"[ \u00a0\u202f\u2009]"
 
 # Each: kind, pattern; the group « it » is what goes.
 _WRITTEN: tuple[tuple[PiiKind, str], ...] = (
@@ -96,8 +112,14 @@ _WRITTEN: tuple[tuple[PiiKind, str], ...] = (
         ),
     ),  # NIR
     ("number", r"(?<![\w])(?P<it>\d{9}[a-hj-km-np-z]{2}|\d{10}[a-hj-km-np-z])(?!\w)"),  # INE
-    ("phone", r"(?<![\d.,])(?P<it>(?:\+|00) ?33 ?(?:\(0\) ?)?[1-9](?:[ .-]?\d\d){4})(?!\d)"),
-    ("phone", r"(?<![\d.,])(?P<it>0[1-9](?:[ .\-/]?\d\d){4})(?!\d)"),
+    (
+        "phone",
+        (
+            rf"(?<!\d)(?<!\d[.,])(?P<it>(?:\+|00){_SPACE}?33(?:{_SPACE}|[.\-/])?(?:\(0\){_SPACE}?)?[1-9]"
+            rf"(?:(?:{_SPACE}|[.\-/])?\d\d){{4}})(?!\d)"
+        ),
+    ),
+    ("phone", rf"(?<!\d)(?<!\d[.,])(?P<it>0[1-9](?:(?:{_SPACE}|[.\-/])?\d\d){{4}})(?!\d)"),
     ("social", r"(?<![\w.])(?P<it>@\w(?:[\w.]{0,40}\w)?)"),
     ("social", r"(?<!\w)(?P<it>\w[\w.]{1,30}#\d{4})(?!\d)"),
     (
@@ -138,17 +160,39 @@ _WRITTEN: tuple[tuple[PiiKind, str], ...] = (
             rf"|\d{{5}} {_CAP}){_TOWN}?)"
         ),
     ),
+    (  # without capitals, as it is typed: only behind a number and a kind of street
+        "address",
+        (
+            rf"(?P<it>\b{_NUMBER}(?:rue|avenue|boulevard|bd|bld|impasse|all[ée]e|chemin|quai|square) "
+            rf"(?:(?:de|du|des|la|le|les) |d['’]|l['’]){{0,2}}[{_UP}{_LOW}]{{2,}}(?:-[{_UP}{_LOW}]+)*)"
+        ),
+    ),
     (
         "school",
         (
-            r"\b(?P<it>(?:lyc[ée]e|coll[èe]ge|[ée]cole|institut(?:ion)?|LP|cit[ée] scolaire|LGT|LEGTA"
-            r"|CFA)(?: (?:professionnel|priv[ée]|g[ée]n[ée]ral|technologique|polyvalent"
+            rf"\b(?P<it>{_SCHOOL_OF_THOUGHT}(?:lyc[ée]e|coll[èe]ge|[ée]cole|institut(?:ion)?|LP|cit[ée] scolaire|LGT"
+            r"|LEGTA|CFA)(?: (?:professionnel|priv[ée]|g[ée]n[ée]ral|technologique|polyvalent"
             r"|international))*(?: (?:de|du|des|d['’]|la|le"
             rf"|les))*[ '’]?{_FAMOUS}(?:(?:{_CAP})(?:[ -](?:(?:de|du|des|d['’]|sur|la|le|les|en"
             rf"|sous)[ -])*{_CAP})*))"
         ),
     ),
-    ("school", r"(?P<it>(?-i:\bT(?:G|STMG|STI2D|STL|ST2S|S|ES|L|le|erm)? ?\d{1,2}\b))"),
+    (
+        "school",
+        (
+            r"\b(?:mon|notre|ton) (?:lyc[ée]e|coll[èe]ge|[ée]cole),? (?:c['’]est|est|s['’]appelle|:) ?"
+            rf"(?:le |la |l['’])?{_FAMOUS}(?P<it>{_CAP}(?:[ -]{_CAP})*)"
+        ),
+    ),
+    (
+        "school",
+        (
+            r"\b(?:je suis|on est|[ée]l[èe]ve|je vais|j['’][ée]tudie|scolaris[ée]e?) (?:en \w+ )?au (?P<it>lyc[ée]e "
+            rf"{_NO_SCHOOL}[{_LOW}]{{3,}}(?:[ -]{_NO_SCHOOL}[{_LOW}]{{3,}})?)"
+        ),
+    ),
+    ("school", r"(?P<it>(?-i:\bT(?:G|STMG|STI2D|STL|ST2S|S|ES|L|le|erm) ?\d{1,2}\b))"),
+    ("school", r"(?:\b(?:en|classe(?: de)?|la) |(?<=\[nom\], ))(?P<it>(?-i:T ?\d{1,2}\b))"),
     (
         "school",
         (
@@ -162,9 +206,10 @@ _WRITTEN: tuple[tuple[PiiKind, str], ...] = (
         (
             r"\b(?:je m['’ ]?app?el+es?|jm['’ ]?app?el+e|je me nomme|jmapelle|mappelle"
             r"|mon (?:vrai )?(?:nom|pr[ée]nom)(?: de famille)? (?:c['’ ]?(?:est)?|est|:)|mon nom est"
-            rf"|je me pr[ée]sente ?[:,]?) ?:? ?(?:c['’]est )?{_NOT_A_NAME}(?P<it>{_FULL}|(?:{_ANY}))"
+            rf") ?:? ?(?:c['’]est )?{_NOT_A_NAME}(?P<it>{_FULL}|(?:{_ANY}))"
         ),
     ),
+    ("name", rf"\bje me pr[ée]sente ?[:,]? ?(?:c['’]est )?{_NOT_A_NAME}{_FAMOUS}(?P<it>{_FULL})"),
     (
         "name",
         (
@@ -176,13 +221,13 @@ _WRITTEN: tuple[tuple[PiiKind, str], ...] = (
         "name",
         (
             r"\b(?:moi c['’ ]?(?:est)?|ici c['’]est|signé|c['’]est moi,?|bisous?,|demander|demande[rz]?"
-            rf"|de la part de) {_NOT_A_NAME}{_FAMOUS}(?P<it>{_FULL})"
+            rf"|de la part de) {_NOT_A_NAME}{_FAMOUS}(?P<it>{_FULL})(?! qui\b)"
         ),
     ),
     (
         "name",
         (
-            r"^(?:c['’]est|coucou,? c['’]est|salut,? c['’]est|moi c['’]est|je suis"
+            r"^(?:(?:bonjour|bonsoir|salut|coucou|hello|hey|slt|cc|bjr)[ ,!.]* )?(?:c['’]est|moi c['’]est|je suis"
             rf"|moi,) {_NOT_A_NAME}{_FAMOUS}(?P<it>{_FULL})(?= (?:de la|du|en|et je|,)|[.,!]|$)"
         ),
     ),
