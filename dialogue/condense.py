@@ -71,6 +71,7 @@ _CORRECTS = re.compile(
 _EMPTY = re.compile(
     r"^(?:oui|non|ok|okay|d'accord|bof|mouais|euh|hein|je sais pas|j'avoue|merci|salut|bonjour|lol|mdr)?[\s.!?…,]*$"
 )
+_WITHHELD = "(une chose personnelle)"  # in the place of words that tell who the pupil is
 
 
 def _shortened(text: str, most: int = _SIDE_CHARS) -> str:
@@ -120,8 +121,11 @@ def bullet(pupil: Turn, answer: Turn | None) -> str | None:
     right = correction(answer.text, meant) if answer else None
     if meant is None and right is None:
         return None
-    sides = [f"Élève : {meant}" if meant else "Élève : (un exemple à lui)", *([f"Toi : {right}"] if right else [])]
-    return "- " + " → ".join(sides)
+    if meant is None and all(_EMPTY.match(fold(one)) for one in split_sentences(pupil.text)):
+        meant = _shortened(pupil.text) if any(one.isalpha() for one in pupil.text) else ""
+    elif meant is None:
+        meant = _WITHHELD
+    return "- " + " → ".join([*([f"Élève : {meant}"] if meant else []), *([f"Toi : {right}"] if right else [])])
 
 
 def bullets_for(turns: Sequence[Turn], count: Callable[[str], int], limits: Limits = LIMITS) -> tuple[str, ...]:

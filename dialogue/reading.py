@@ -21,11 +21,11 @@ from personas import SCHEMES, MoveName
 
 _LEVELS = ("non", "en_partie", "oui")
 _STRICT = ("MP", "MT", "SH", "SD", "DI", "RA", "CA", "AN", "IN")  # the looser readers find themselves everywhere
-_FORMAL: Mapping[str, tuple[str, str]] = {  # a fallacy of the scorer's, and what an evaluation says of it
-    "consequent_affirme": ("MP", "invalide"),
-    "antecedent_nie": ("MT", "invalide"),
-    "faux_dilemme": ("SD", "invalide"),
-    "generalisation_hative": ("IN", "invalide"),
+_FORMAL: Mapping[str, tuple[str, str]] = {  # a fallacy of the scorer's, and the scheme and error of an evaluation
+    "consequent_affirme": ("MP", "consequent_affirme"),
+    "antecedent_nie": ("MT", "antecedent_nie"),
+    "disjoint_affirme": ("SD", "aucune"),  # the schema has no name for it
+    "generalisation_hative": ("IN", "generalisation_hative"),
 }
 _GESTURES: Mapping[MoveName, str] = {
     "avancer": "dire", "montrer": "dire", "contredire": "sonder", "demander": "sonder",
@@ -79,8 +79,8 @@ def _scheme(text: str) -> tuple[str, str, str]:
         if reading.full:
             return scheme, "probable" if scheme in NEVER_VALID else "valide", "aucune"
         if reading.fallacy in _FORMAL:
-            announced, validity = _FORMAL[reading.fallacy]
-            return announced, validity, reading.fallacy
+            announced, error = _FORMAL[reading.fallacy]
+            return announced, "invalide", error
     return "aucun", "na", "aucune"
 
 

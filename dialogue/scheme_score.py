@@ -65,6 +65,7 @@ _EITHER = re.compile(
     r"(?P<s>[^.;:,]*?)\b(?:ou(?: bien)?|soit)\s+(?P<p>[^;:?]+?),\s*(?:et )?(?:ou(?: bien)?|soit)\s+(?P<q>[^;:?,]+)",
     re.I,
 )
+_EXCLUSIVE = re.compile(r"\bou bien\b|\bsoit\b")
 _TWO = re.compile(r"\bde deux choses l'une\b|\bdeux (?:cas|voies|branches|possibilites)\b|\bl'un ou l'autre\b")
 _SUPPOSE = re.compile(
     r"\b(?:supposons|imaginons|admettons|suppose|imagine|admets|si l['’]on suppose"
@@ -132,7 +133,7 @@ _CASES = re.compile(
 FALLACIES = (
     "consequent_affirme",
     "antecedent_nie",
-    "faux_dilemme",
+    "disjoint_affirme",
     "moyen_terme",
     "branches_divergentes",
     "generalisation_hative",
@@ -299,11 +300,14 @@ def _if_then(found: Sequence[Clause], *, tollens: bool) -> Reading:
             nearer_p = _shared(premise, p) >= _shared(premise, q)
             if not tollens and _agree(premise, p) and _agree(end, q) and nearer_p:
                 return Reading(True, True, slots=slots)
-            if tollens and _deny(premise, q) and _deny(end, p) and (not nearer_p or linked(premise, q)):
+            # Where both sides share their subject, a premise may deny either: it denies the one it is nearer to.
+            nearer_q = _shared(premise, q) >= _shared(premise, p)
+            if tollens and _deny(premise, q) and _deny(end, p) and nearer_q:
                 return Reading(True, True, slots=slots)
             if not tollens and not nearer_p and _agree(premise, q) and _agree(end, p):
                 best = Reading(False, True, "consequent_affirme", slots)
-            if tollens and nearer_p and _deny(premise, p) and _deny(end, q) and not _deny(premise, q):
+            nearest = not nearer_q or not _deny(premise, q)
+            if tollens and nearer_p and nearest and _deny(premise, p) and _deny(end, q):
                 best = Reading(False, True, "antecedent_nie", slots)
         contrary = any(_agree(end, p) if tollens else _deny(end, q) for end in ends)
         best = replace(best, slots=best.slots or slots, contrary=best.contrary or contrary)
@@ -326,16 +330,16 @@ def _chain(found: Sequence[Clause]) -> Reading:
 
 
 def _either(found: Sequence[Clause]) -> Reading:
-    pairs = [one.either for one in found if one.either]
+    pairs = [(*one.either, bool(_EXCLUSIVE.search(fold(one.text)))) for one in found if one.either]
     best = Reading(marks=bool(pairs) and any(one.concludes for one in found))
-    for p, q in pairs:
+    for p, q, exclusive in pairs:
         for first, second in ((p, q), (q, p)):
             for premise, end in _premises(found):
                 if _shared(premise, first) >= _shared(premise, second) and linked(end, second):
                     if _deny(premise, first) and _agree(end, second):
                         return Reading(True, True, slots=_slots(P=first, Q=second))
-                    if _agree(premise, first) and _deny(end, second):
-                        best = Reading(False, True, "faux_dilemme", _slots(P=first, Q=second))
+                    if _agree(premise, first) and _deny(end, second) and not exclusive:
+                        best = Reading(False, True, "disjoint_affirme", _slots(P=first, Q=second))
     return best
 
 
@@ -558,6 +562,9 @@ _NEIGHBOURS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+_FILLED = frozenset({"MP", "MT", "SH", "SD", "DI", "AN"})  # the others' letters are terms, and whole sentences are read
+
+
 @dataclass(frozen=True)
 class Card:
     """What the page shows when a chip is opened.
@@ -581,7 +588,7 @@ def card(scheme_id: str, text: str) -> Card:
     'Si « tu lis », alors « tu sais ». Or « tu lis ». Donc « tu sais ».'
     """
     scheme = get_scheme(scheme_id)
-    slots = read(text, scheme_id).slots
+    slots = read(text, scheme_id).slots if scheme_id in _FILLED else _NOTHING
     letters = set(re.findall(r"\b[A-DPQR]\b", scheme.form))
     if not letters or not letters <= set(slots):
         return Card(scheme, None)

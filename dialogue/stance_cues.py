@@ -255,7 +255,9 @@ CUES: Mapping[str, re.Pattern[str]] = {
         ),
         "right": (
             r"\b(?:(?:vous|tu|t') ?(?:avez|as|a) (?:\w+ )?raison|raison (?:sur|la[- ]dessus)|bien (?:vu"
-            r"|dit|joue|trouve|resume|envoye)|vu juste|(?<!pas )(?<!guere )convaincue?s?\b|change d'avis"
+            r"|dit|joue|trouve|resume|envoye)|vu juste|(?<!pas )(?<!guere )(?<!pas encore )(?<!pas (?:bien|tres|trop) )"
+            r"(?<!pas vraiment )(?<!pas totalement )(?<!pas completement )(?<!pas du tout )convaincue?s?\b"
+            r"|change d'avis"
             r"|(?:j')?allais le dire|vous m'avez eue?|c'est ce que je (?:pense|me disais|dis)"
             r"|je pense (?:pareil|comme vous|aussi|la meme)|donne a reflechir|ouvert les yeux|trop (?:bien"
             r"|fort|stylé|cool)|pas mal\b|style\b|valide\b|respect\b|gg\b|banger|masterclass"

@@ -127,7 +127,11 @@ def test_a_bullet_is_made_of_what_was_said() -> None:
     assert intent("Mon père me ment. Mentir est un droit.") == "Mentir est un droit."
     assert intent("J'habite à Rennes.") is None
     line = bullet(Turn("user", "J'ai 17 ans."), Turn("assistant", "Donc la loi vaut pour toi."))
-    assert line == "- Élève : (un exemple à lui) → Toi : Donc la loi vaut pour toi."
+    assert line == "- Élève : (une chose personnelle) → Toi : Donc la loi vaut pour toi."
+    assert bullet(Turn("user", "Oui. Merci !"), Turn("assistant", "Donc la loi vaut pour toi.")) == (
+        "- Élève : Oui. Merci ! → Toi : Donc la loi vaut pour toi."
+    )
+    assert bullet(Turn("user", "??"), Turn("assistant", "Donc la loi vaut.")) == "- Toi : Donc la loi vaut."
 
 
 def test_the_first_bullet_stays_and_the_second_goes_first() -> None:

@@ -15,6 +15,7 @@ from personas import SCHEMES
 BASE = Path(__file__).parents[2] / "data" / "schemes_levelA_base.jsonl"
 MP = "Si tu lis ce livre, alors tu sais la fin. Or tu lis ce livre. Donc tu sais la fin."
 MT = "Si tu lis ce livre, alors tu sais la fin. Or tu ne sais pas la fin. Donc tu ne lis pas ce livre."
+FREE = "Si l'homme est libre, alors l'homme est responsable."  # both sides share their subject
 
 
 @pytest.mark.parametrize("key", SCHEMES)
@@ -53,7 +54,20 @@ def test_the_example_of_each_scheme_is_the_full_scheme(key: str) -> None:
             4,
             "",
         ),
-        ("Ou tu dors, ou tu lis. Or tu dors. Donc tu ne lis pas.", "SD", 2, "faux_dilemme"),
+        ("Ou tu dors, ou tu lis. Or tu dors. Donc tu ne lis pas.", "SD", 2, "disjoint_affirme"),
+        ("Soit tu dors, soit tu lis. Or tu dors. Donc tu ne lis pas.", "SD", 2, ""),
+        (
+            f"{FREE} Or l'homme n'est pas libre. Donc l'homme n'est pas responsable.",
+            "MT",
+            2,
+            "antecedent_nie",
+        ),
+        (
+            f"{FREE} Or l'homme n'est pas responsable. Donc l'homme n'est pas libre.",
+            "MT",
+            4,
+            "",
+        ),
         ("Pierre, Paul et Marie mentent. Donc tout homme ment.", "IN", 2, "generalisation_hative"),
         ("Pierre, Paul et Marie mentent. Donc, probablement, tout homme ment.", "IN", 4, ""),
         (
@@ -105,7 +119,10 @@ def test_the_card_is_filled_from_the_text_or_left_empty() -> None:
         "Si « tu lis ce livre », alors « tu sais la fin ». Or « tu lis ce livre ». Donc « tu sais la fin »."
     )
     assert card("MP", "Le chat dort.").filled is None
-    assert card("DS", SCHEMES["DS"].example).filled is None
+    # What is read of the others are whole sentences, and their letters stand for terms.
+    filled = {key for key, scheme in SCHEMES.items() if card(key, scheme.example).filled}
+    assert filled <= {"MP", "MT", "SH", "SD", "DI", "AN"}
+    assert {"MP", "MT", "SH", "SD", "DI"} <= filled
     assert card("AN", SCHEMES["AN"].example).scheme.fallacy == SCHEMES["AN"].fallacy
 
 
