@@ -29,7 +29,9 @@ Kernels = Literal["repacked", "tiled"]
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 JUDGED = (1, 2, 4, 8, 16, 32)  # what pupils who answer each other's silence need: one alone, a few, a class
 MARGIN = 1.05  # repacked kernels cost memory and seconds at each start: they must be worth it
-REPEATS_S = 0.5  # short steps are timed again until this much time is spent
+ROUNDS = 3
+REPEATS_S = 0.5  # short steps are timed again until this much time is spent on each size
+MOST_REPEATS = 4  # of a size in one round
 STEADY = 1.5  # the second best time of a step is at most so many times the best, or something else was running
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -52,29 +54,38 @@ class Tuning:
 
 
 def measure(model: LlamaModel, ratio: float = STEADY) -> tuple[StepCosts, bool]:
-    """Time steps of 1 to 32 rows on an empty context; leaves it empty. Takes about twenty steps.
+    """Time steps of 1 to 32 rows on an empty context; leaves it empty. Takes about thirty steps.
+
+    All sizes are timed in turn, and that three times: a machine that is slow for some seconds would else make the sizes
+    that were measured meanwhile look dear, and the best way to share a step would not be found.
 
     Returns:
         The costs, and whether repeated steps took the same time.
     """
-    seconds, steady = [], True
-    for count in ROWS:
-        times: list[float] = []
-        while len(times) < 2 or (sum(times) < REPEATS_S and len(times) < 8):
-            model.rows.clear()
-            for row in range(count):
-                # One sequence, as it is one pass over the weights either way; answers want logits of every row.
-                model.rows.add((row % model.n_vocab,), row, 0, wanted=row < 16)
-            started = time.perf_counter()
-            if not model.decode():
-                raise EngineError(f"No free cells for {count} rows; raise BAF_CACHE_TOKENS.")
-            times.append(time.perf_counter() - started)
-            model.remove(0, -1)
-        best, second, *_ = sorted(times)
-        seconds.append(best)
-        # The very first step reads the weights from disk.
-        steady &= count == ROWS[0] or second <= ratio * best
-    return StepCosts(ROWS, tuple(seconds), cheapest_quantum(ROWS, seconds)), steady
+    times: dict[int, list[float]] = {count: [] for count in ROWS}
+    for number in range(1, ROUNDS + 1):
+        for count, known in times.items():
+            known.append(_time(model, count))
+            while sum(known) < number * REPEATS_S / ROUNDS and len(known) < number * MOST_REPEATS:
+                known.append(_time(model, count))
+    seconds = tuple(min(known) for known in times.values())
+    # The very first step reads the weights from disk.
+    steady = all(sorted(known)[1] <= ratio * min(known) for count, known in times.items() if count != ROWS[0])
+    return StepCosts(ROWS, seconds, cheapest_quantum(ROWS, seconds)), steady
+
+
+def _time(model: LlamaModel, count: int) -> float:
+    """Return the seconds of one step of `count` rows."""
+    model.rows.clear()
+    for row in range(count):
+        # One sequence, as it is one pass over the weights either way; answers want logits of every row.
+        model.rows.add((row % model.n_vocab,), row, 0, wanted=row < 16)
+    started = time.perf_counter()
+    if not model.decode():
+        raise EngineError(f"No free cells for {count} rows; raise BAF_CACHE_TOKENS.")
+    took = time.perf_counter() - started
+    model.remove(0, -1)
+    return took
 
 
 def choose(tiled: StepCosts, repacked: StepCosts | None) -> Tuning:
