@@ -37,7 +37,9 @@ def tuning_sets(data: Path, name: str) -> dict[str, list[Row]]:
     Raises:
         EngineError: A file cannot be read.
     """
-    paths = [data / "eval" / f"{name}.jsonl", *sorted((data / "dialogue_rules").glob(f"{name}_*.jsonl*"))]
+    first = data / "eval" / f"{name}.jsonl"
+    packed = first.with_suffix(".jsonl.xz")
+    paths = [packed if packed.exists() else first, *sorted((data / "dialogue_rules").glob(f"{name}_*.jsonl*"))]
     return {path.name.partition(".")[0]: load_rows(path) for path in paths}
 
 

@@ -6,6 +6,7 @@ with its error and with zeros, so that two engines are always compared on the sa
 
 import hashlib
 import json
+import lzma
 import math
 import statistics
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -180,14 +181,15 @@ async def _sample(
 
 
 def rows_of(path: Path) -> list[tuple[int, dict[str, Any] | str]]:
-    """Return the lines of a JSONL file with their numbers: an object each, or what is wrong with it.
+    """Return the lines of a JSONL file, packed (`.jsonl.xz`) or not, with their numbers: an object, or what is wrong.
 
     Raises:
         EngineError: The file cannot be read, or is empty.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        content = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+        lines = content.decode("utf-8").splitlines()
+    except (OSError, lzma.LZMAError, UnicodeDecodeError) as error:
         raise EngineError(f"{path} cannot be read ({error}).") from None
     found: list[tuple[int, dict[str, Any] | str]] = []
     for number, line in enumerate(lines, 1):

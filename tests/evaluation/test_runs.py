@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import lzma
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -184,6 +185,9 @@ def test_lines_of_a_set(tmp_path: Path) -> None:
     assert found[1] == {"a": 1}
     assert str(found[3]).startswith("no JSON")
     assert found[4] == "no object but list"
+    packed = tmp_path / "s.jsonl.xz"
+    packed.write_bytes(lzma.compress(path.read_bytes()))
+    assert dict(rows_of(packed)) == found
     with pytest.raises(EngineError, match="cannot be read"):
         rows_of(tmp_path / "none")
     path.write_bytes(b"\xff")
