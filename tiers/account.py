@@ -7,8 +7,10 @@ does not open the purse of the other.
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
+from errors import TierUnavailable
 from tiers.budget import Limits, Spent
 from tiers.ledger import Ledger, Outcome, QuotaLeft, Refused, Reserved, Ticket, TierName
 from tiers.store import Store
@@ -67,8 +69,23 @@ class LedgerAccount:
         return self._limits
 
     async def reserve(self, ticket: Ticket) -> Reserved | Refused:
-        """See `Account.reserve`."""
-        return await self.store.run(self.ledger.reserve, ticket)
+        """See `Account.reserve`. What is held for a caller who is cancelled meanwhile is taken back."""
+        held: list[Reserved | Refused] = []
+
+        def hold() -> Reserved | Refused:
+            held.append(self.ledger.reserve(ticket))
+            return held[0]
+
+        def take_back() -> None:
+            if held and isinstance(held[0], Reserved):
+                with suppress(TierUnavailable):  # then it expires
+                    self.ledger.take_back(ticket)
+
+        try:
+            return await self.store.run(hold)
+        except asyncio.CancelledError:  # the store's thread goes on, and nobody is left to settle
+            await asyncio.shield(asyncio.ensure_future(self.store.run(take_back)))
+            raise
 
     async def settle(self, ticket: Ticket, outcome: Outcome) -> None:
         """See `Account.settle`. A caller that is cancelled meanwhile leaves the writing to its end."""

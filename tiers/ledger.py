@@ -251,6 +251,11 @@ class Ledger:
             self._insert(connection, ticket, now, "reserved", Outcome(ticket.held))
             return Reserved(ticket, now + self._ttl)
 
+    def take_back(self, ticket: Ticket) -> None:
+        """Undo a reservation, as though it had never been asked for; one that is settled stays."""
+        with self._store.transaction() as connection:
+            connection.execute(delete(USAGE).where(USAGE.c.request_id == ticket.request_id, _RESERVED))
+
     def settle(self, ticket: Ticket, outcome: Outcome) -> bool:
         """Replace what was held by what was spent; return False when that was done before.
 

@@ -1,5 +1,6 @@
 """What the tests of the premium path share: a gateway on a real port, its secrets, and a purse in a file."""
 
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from decimal import Decimal
@@ -16,7 +17,7 @@ from tests.tiers.money import key
 from tiers.account import LedgerAccount
 from tiers.base import AnswerOptions, Done, Event, Tier
 from tiers.budget import Cost, Limits, Price, Spent
-from tiers.ledger import Ledger, Quota
+from tiers.ledger import Ledger, Quota, Refused, Reserved, Ticket
 from tiers.seal import Seal
 from tiers.store import Store
 from tiers.wire import PATH, EventReader, Fault, write_request
@@ -28,6 +29,15 @@ PERSON = key("sophie")
 KANT = PERSONAS["kant"]
 ASKED = Conversation(KANT, (Turn("assistant", KANT.opening), Turn("user", "Suis-je libre de mentir ?")))
 MUCH = Limits(Cost(10**12, 10**12), Cost(10**12, 10**12))
+
+
+class SlowLedger(Ledger):
+    """Whoever reserves hears of it a while after it was written."""
+
+    def reserve(self, ticket: Ticket) -> Reserved | Refused:
+        answer = super().reserve(ticket)
+        time.sleep(0.3)
+        return answer
 
 
 @contextmanager

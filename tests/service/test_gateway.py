@@ -19,11 +19,13 @@ from retrieval.passages import Passage
 from retrieval.store import Searcher
 from service.gateway import Bounds
 from service.metrics import Metrics
+from service.paid import PaidTier
+from tests.service import premium
 from tests.service.premium import MUCH, PERSON, PRICE, SEAL, SECRET, gateway_over, post, purse, request, spent
 from tests.serving import wait_until
 from tests.tiers.money import key
 from tiers.account import LedgerAccount
-from tiers.base import Citation, Done, Notice, Queued, Token, Usage, Warming
+from tiers.base import Citation, Done, Notice, Queued, Token, Usage, User, Warming
 from tiers.budget import Cost, Limits, Spent
 from tiers.cited import CitedTier, Reading
 from tiers.ledger import Outcome, Refused, Reserved, Ticket
@@ -309,6 +311,14 @@ async def test_whoever_leaves_frees_the_place_within_two_seconds(account: Ledger
         tier.script = (Token("Oui."),)
         await asyncio.to_thread(wait_until, lambda: spent(account).day.gpu_ms < PRICE.of(Bounds().gpu_s).gpu_ms, 2.0)
         assert (await post(url, **request("next")))[0] == 200  # the person's one place is free again
+
+
+async def test_whoever_leaves_while_the_purse_is_asked_leaves_nothing_held(account: LedgerAccount) -> None:
+    slow = LedgerAccount(premium.SlowLedger(account.store, MUCH), account.store, MUCH)
+    paid = PaidTier(ScriptedTier(*SCRIPT), slow, PRICE, Bounds())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(premium.heard(paid.stream(premium.ASKED, User("tab", person=PERSON))), 0.2)
+    assert spent(account) == Spent()
 
 
 async def test_a_silent_tier_is_heard_of(account: LedgerAccount) -> None:
