@@ -106,7 +106,9 @@ class Settings(BaseSettings):
     premium_engine: str | None = Field(
         default=None, description="For `make premium`: openai:http://host/v1#model; unset, the embedded model."
     )
-    free_a_day: int | None = Field(default=None, ge=1, description="Free answers a day for a browser; unset, no limit.")
+    free_a_day: int | None = Field(
+        default=None, ge=1, description="Free answers a day for a browser; unset, no limit. Needs the ledger's secret."
+    )
     budget_day_usd: Decimal = Field(
         default=Decimal(0), ge=0, max_digits=8, description="The most that premium may cost a day, in dollars."
     )
