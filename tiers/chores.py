@@ -6,10 +6,11 @@ Knows the ledger; knows no pupil and no answer. A thread, because a page may ser
 import asyncio
 import logging
 import threading
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 
-from errors import ChatError
+from errors import ChatError, place_of
 from tiers.costs import nightly
 from tiers.ledger import Ledger
 from tiers.store import Store, keep_snapshots
@@ -52,14 +53,21 @@ class Chores:
             self._work = self._loop.create_task(self._all())
             with suppress(asyncio.CancelledError):
                 self._loop.run_until_complete(self._work)
-        except ChatError as error:
-            log.error("No more reports and snapshots until the next start: %s", error)
         finally:
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
 
     async def _all(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(nightly(self._ledger, self._reports))
+            group.create_task(_ending("reports", nightly(self._ledger, self._reports)))
             if self._snapshots is not None and self._store.is_sqlite:
-                group.create_task(keep_snapshots(self._store, self._snapshots))
+                group.create_task(_ending("snapshots", keep_snapshots(self._store, self._snapshots)))
+
+
+async def _ending(name: str, chore: Coroutine[None, None, None]) -> None:
+    """Do a chore; where it fails, say so, and let the others go on."""
+    try:
+        await chore
+    except Exception as error:
+        said = error if isinstance(error, ChatError) else f"{type(error).__name__} at {place_of(error)}"
+        log.error("No more %s until the next start: %s", name, said)

@@ -36,7 +36,7 @@ class LedgerChoice:
     Attributes:
         data_dir: Where the SQLite ledger lies when `url` is None.
         url: An SQLAlchemy URL.
-        secret: Makes pseudonyms; None counts no browser, and closes premium.
+        secret: Makes pseudonyms; None counts no browser, for a page without premium and without `free_a_day`.
         reports: Folder of the daily reports.
         snapshots: Folder of the ledger's copies, on a disk that outlives this one.
         day_usd: The most that a day may cost; `month_usd` a month.
@@ -150,11 +150,13 @@ def open_router(
         measure: Wraps each tier, so that its answers are counted.
 
     Raises:
-        SettingsError: A secret is too short, or the ledger's URL is none.
+        SettingsError: A secret is missing or too short, or the ledger's URL is none.
     """
     counted = measure(free, "free")
     if premium is not None and ledger.secret is None:
         raise SettingsError("Premium needs BAF_LEDGER_SECRET: nobody could be told from anybody.")
+    if ledger.free_a_day is not None and ledger.secret is None:
+        raise SettingsError("BAF_FREE_A_DAY needs BAF_LEDGER_SECRET: no browser could be told from another.")
     try:
         account = _account(ledger)
     except TierUnavailable as error:

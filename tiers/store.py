@@ -149,16 +149,20 @@ class Store:
 
 
 async def keep_snapshots(store: Store, folder: Path, every_s: float = SNAPSHOT_EVERY_S, clock: Clock = utc_now) -> None:
-    """Take a snapshot every `every_s` seconds, and a last one when cancelled."""
+    """Take a snapshot every `every_s` seconds, and a last one when cancelled; one that fails is logged."""
     try:
         while True:
             await asyncio.sleep(every_s)
-            try:
-                await store.run(store.snapshot, folder, clock)
-            except (TierUnavailable, OSError) as error:
-                log.error("%s", error)
+            await store.run(_copy, store, folder, clock)
     finally:
+        _copy(store, folder, clock)
+
+
+def _copy(store: Store, folder: Path, clock: Clock) -> None:
+    try:
         store.snapshot(folder, clock)
+    except (TierUnavailable, OSError) as error:
+        log.error("The ledger was not copied: %s", error)
 
 
 def restore_newest(folder: Path, path: Path) -> Path | None:

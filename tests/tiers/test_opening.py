@@ -1,7 +1,7 @@
 """From settings to the router: what is opened, what stays closed and why, what is done at midnight and at the end."""
 
 import time
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tests.serving import serving, wait_until
 from tests.tiers.money import HandClock, ticket
 from tiers.base import Notice, Token, User
 from tiers.budget import day_of, utc_now
+from tiers.chores import Chores
 from tiers.ledger import Ledger, Outcome
 from tiers.opening import LedgerChoice, PremiumChoice, limits_of, open_router
 from tiers.store import Store
@@ -71,6 +72,11 @@ def test_premium_without_the_secrets_does_not_open(tmp_path: Path) -> None:
         open_router(FREE, choice(tmp_path), PremiumChoice("http://127.0.0.1:9", "short"))
 
 
+def test_a_quota_of_browsers_without_the_secret_does_not_open(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="BAF_LEDGER_SECRET"):
+        open_router(FREE, choice(tmp_path, secret=None, free_a_day=3))
+
+
 def test_dollars_buy_time() -> None:
     limits = limits_of(Decimal("0.50"), Decimal(15), Decimal("1.48"))
     assert (limits.day.gpu_ms, limits.day.micro_usd) == (1_216_216, 500_000)
@@ -91,6 +97,23 @@ def test_yesterdays_report_and_the_last_snapshot_are_written(tmp_path: Path) -> 
     assert "premium,spinoza,1,0,5" in report.read_text(encoding="utf-8")
     [snapshot] = (tmp_path / "snapshots").glob("ledger_*.sqlite")
     assert snapshot.stat().st_size > 0
+
+
+class Unreadable(Ledger):
+    def n_open(self, day: date) -> int:
+        raise RuntimeError(day)
+
+
+def test_a_chore_that_fails_says_so_and_stops_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store, folder = Store(f"sqlite:///{tmp_path}/l.sqlite"), tmp_path / "a file"
+    folder.touch()
+    chores = Chores(store, Unreadable(store, MUCH), tmp_path, folder)
+    chores.start()
+    wait_until(lambda: "No more reports until the next start: RuntimeError at" in caplog.text)
+    assert "not copied" not in caplog.text  # the last snapshot is not due yet
+    chores.close()
+    store.close()
+    assert "The ledger was not copied" in caplog.text
 
 
 async def test_a_new_disk_goes_on_from_the_last_snapshot(tmp_path: Path) -> None:
