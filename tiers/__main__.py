@@ -40,16 +40,16 @@ Person = Annotated[str, typer.Argument(help="The `sub` of the login, or the key 
 @app.command()
 def costs(
     day: Annotated[str, typer.Option(help="YYYY-MM-DD, today or yesterday, in Paris.")] = "yesterday",
-    out: Annotated[Path, typer.Option(help="Folder of the reports.")] = Path("reports"),
+    out: Annotated[Path | None, typer.Option(help="Folder of the reports; unset, BAF_REPORTS_DIR.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="A report that says otherwise becomes *.old1.")] = False,
     ledger_url: LedgerUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write reports/cost_YYYYMMDD.csv: calls, tokens, GPU time, dollars, failures by tier and persona."""
+    """Write cost_YYYYMMDD.csv: calls, tokens, GPU time, dollars, failures by tier and persona."""
     wanted = _day(day)
     with _store(ledger_url) as store:
         ledger = Ledger(store, Limits())
-        path, made = write_costs(ledger, wanted, out, replace=replace)
+        path, made = write_costs(ledger, wanted, out or load_settings().reports_dir, replace=replace)
         rows = [row_of(cost) for cost in ledger.day_costs(wanted)]
     if as_json:
         _say({"path": str(path), "made": made, "rows": rows})

@@ -68,7 +68,7 @@ def write_costs(ledger: Ledger, day: date, folder: Path, *, replace: bool = Fals
     made: Made = "written"
     try:
         if path.exists():
-            if path.read_text(encoding="utf-8") == text:
+            if path.read_text(encoding="utf-8", errors="replace") == text:  # a spreadsheet may save it otherwise
                 return path, "same"
             if not replace:
                 raise TierError(f"{path} says otherwise and is never overwritten silently. Move it, or pass --replace.")

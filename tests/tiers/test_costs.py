@@ -85,6 +85,9 @@ def test_a_report_is_never_overwritten_silently(ledger: Ledger, clock: HandClock
     assert path.read_text() == REPORT
     assert (tmp_path / "cost_20261120.csv.old1").read_text() == ",".join(COLUMNS) + "\n"
     assert (tmp_path / "cost_20261120.csv.old2").read_text() == "mine"
+    path.write_text(REPORT, encoding="utf-16")  # as a spreadsheet may
+    assert write_costs(ledger, DAY, tmp_path, replace=True) == (path, "replaced")
+    assert path.read_text() == REPORT
 
 
 def test_a_folder_that_is_a_file_is_said(ledger: Ledger, tmp_path: Path) -> None:
@@ -231,6 +234,13 @@ def test_costs_writes_and_prints(cli: Cli, tmp_path: Path) -> None:
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.count("\n") == 1
     assert "--replace" in refused.stderr
+
+
+def test_reports_are_written_where_the_page_writes_them(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BAF_REPORTS_DIR", str(tmp_path / "elsewhere"))
+    assert Path(str(cli.json("costs", "--day", "today")["path"])).parent == tmp_path / "elsewhere"
 
 
 @pytest.mark.parametrize(
