@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 import httpx
 from itsdangerous import BadSignature, URLSafeSerializer
@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import update as update_rows
 
-from errors import SettingsError, TierError, TierUnavailable
+from errors import SettingsError, TierBusy, TierError, TierUnavailable
 from tiers.budget import Clock, utc_now
 from tiers.ledger import KEY
 from tiers.store import METADATA, Store
@@ -45,13 +45,15 @@ USERINFO = "https://huggingface.co/oauth/userinfo"
 RECHECK_AFTER = timedelta(minutes=5)  # asked again at the next turn; a Hub that is down has five minutes to come back
 BELIEVED_FOR = timedelta(minutes=10)  # whoever left the organisation is out after that, whatever the Hub says
 HUB_TIMEOUT_S = 5.0
-REMEMBERED = 10_000  # people whose organisations are remembered at once
+REMEMBERED = 10_000  # people whose organisations, or tries, are remembered at once
 MIN_SECRET = 32  # characters; `python -c "import secrets; print(secrets.token_urlsafe(32))"` makes 43
 MAX_SEATS = 1_000
+MOST_TRIES = 5  # codes that gave no seat; a pupil who mistypes needs fewer
+TRIES_FOR = timedelta(hours=1)
 
 Source = Literal["grant", "pass", "organisation"]
 NoPremium = Literal["none", "barred", "hub_unreachable"]
-NoSeat = Literal["pass_unknown", "pass_expired", "pass_revoked", "pass_full", "barred"]
+NoSeat = Literal["pass_unknown", "pass_expired", "pass_revoked", "pass_full", "pass_tries", "barred"]
 
 ENTITLEMENT = Table(
     "entitlement",
@@ -102,6 +104,7 @@ class Account:
 
 
 AskHub = Callable[[str], Awaitable[Account]]
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ async def ask_hub(token: str, *, url: str = USERINFO) -> Account:
 
 
 class Entitlements:
-    """Grants, passes, memberships. One for a process: its memory of memberships is its own.
+    """Grants, passes, memberships. One for a process: its memory of memberships and of tries is its own.
 
     Args:
         store: The database, opened and closed by the caller.
@@ -194,6 +197,7 @@ class Entitlements:
         self._ask = ask
         self._clock = clock
         self._known: OrderedDict[str, tuple[datetime, bool]] = OrderedDict()
+        self._tries: OrderedDict[str, list[datetime]] = OrderedDict()
         pseudonym(secret, "person", "x")  # a short secret is refused now
         self._codes = URLSafeSerializer(
             secret, salt="class-pass", signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
@@ -238,34 +242,23 @@ class Entitlements:
         return str(self._codes.dumps(name))
 
     def redeem(self, code: str, sub: str) -> Seat:
-        """Give the owner of `sub` a seat of a pass; a seat already taken is taken again for nothing."""
-        person = self.person(sub)
-        try:
-            name = str(self._codes.loads(code.strip()[:200]))
-        except BadSignature:
-            return Seat(refused="pass_unknown")
-        with self._store.transaction() as connection:
-            found = connection.execute(select(CLASS_PASS).where(CLASS_PASS.c.id == name)).one_or_none()
-            if found is None:
-                return Seat(refused="pass_unknown")
-            if found.revoked_s is not None:
-                return Seat(refused="pass_revoked")
-            if found.until_s <= self._now_s():
-                return Seat(refused="pass_expired")
-            if _barred(connection, person):
-                return Seat(refused="barred")
-            seated = ENTITLEMENT.c.pass_id == name
-            mine = connection.execute(select(ENTITLEMENT.c.revoked_s).where(seated, ENTITLEMENT.c.person == person))
-            seat = mine.one_or_none()
-            if seat is not None:
-                return Seat(refused="pass_revoked") if seat.revoked_s is not None else Seat(_moment(found.until_s))
-            taken = connection.execute(select(func.count()).where(seated)).scalar_one()
-            if taken >= found.seats:  # a revoked seat stays taken: otherwise one code serves a whole school in turn
-                return Seat(refused="pass_full")
-            connection.execute(
-                insert(ENTITLEMENT).values(person=person, source="pass", pass_id=name, until_s=found.until_s)
-            )
-        return Seat(_moment(found.until_s))
+        """Give the owner of `sub` a seat of a pass, unless it tried too often; its own seat is given again."""
+        person, now = self.person(sub), self._clock()
+        tries = [at for at in self._tries.get(person, ()) if at > now - TRIES_FOR]
+        if len(tries) >= MOST_TRIES:
+            return Seat(refused="pass_tries")
+        seat = self._seat(code, person)
+        if seat.refused is not None:
+            _remember(self._tries, person, [*tries, now])
+        return seat
+
+    async def take_seat(self, code: str, sub: str) -> Plan:
+        """See `tiers.router.Router.redeem`."""
+        seat = await self._store.run(self.redeem, code, sub)
+        if seat.refused is not None:
+            kind = TierBusy if seat.refused == "pass_tries" else TierError
+            raise kind(f"The code gives no seat ({seat.refused}).", code=seat.refused)
+        return Plan("premium", "pass", seat.until)
 
     def revoke_person(self, person: str) -> int:
         """End every entitlement of a person (its key) and bar it from premium; return how many were ended."""
@@ -330,16 +323,38 @@ class Entitlements:
                     account.organisations & self._organisations
                 )
                 known = (now, member)
-                self._remember(person, known)
+                _remember(self._known, person, known)
         if known[1]:
             return Plan("premium", "organisation", known[0] + BELIEVED_FOR)
         return Plan("free", reason="none")
 
-    def _remember(self, person: str, known: tuple[datetime, bool]) -> None:
-        self._known[person] = known
-        self._known.move_to_end(person)
-        while len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+    def _seat(self, code: str, person: str) -> Seat:
+        try:
+            name = str(self._codes.loads(code.strip()[:200]))
+        except (BadSignature, UnicodeEncodeError):  # half a pair of UTF-16 can come from a browser
+            return Seat(refused="pass_unknown")
+        with self._store.transaction() as connection:
+            found = connection.execute(select(CLASS_PASS).where(CLASS_PASS.c.id == name)).one_or_none()
+            if found is None:
+                return Seat(refused="pass_unknown")
+            if found.revoked_s is not None:
+                return Seat(refused="pass_revoked")
+            if found.until_s <= self._now_s():
+                return Seat(refused="pass_expired")
+            if _barred(connection, person):
+                return Seat(refused="barred")
+            seated = ENTITLEMENT.c.pass_id == name
+            mine = connection.execute(select(ENTITLEMENT.c.revoked_s).where(seated, ENTITLEMENT.c.person == person))
+            seat = mine.one_or_none()
+            if seat is not None:
+                return Seat(refused="pass_revoked") if seat.revoked_s is not None else Seat(_moment(found.until_s))
+            taken = connection.execute(select(func.count()).where(seated)).scalar_one()
+            if taken >= found.seats:  # a revoked seat stays taken: otherwise one code serves a whole school in turn
+                return Seat(refused="pass_full")
+            connection.execute(
+                insert(ENTITLEMENT).values(person=person, source="pass", pass_id=name, until_s=found.until_s)
+            )
+        return Seat(_moment(found.until_s))
 
     def _granted(self, person: str) -> Plan:
         live = (ENTITLEMENT.c.person == person) & ENTITLEMENT.c.revoked_s.is_(None)
@@ -367,6 +382,13 @@ class Entitlements:
 
     def _now_s(self) -> int:
         return _seconds(self._clock())
+
+
+def _remember(memory: OrderedDict[str, V], person: str, value: V) -> None:
+    memory[person] = value
+    memory.move_to_end(person)
+    while len(memory) > REMEMBERED:
+        memory.popitem(last=False)
 
 
 def _must_be_key(person: str) -> None:

@@ -142,7 +142,7 @@ async def test_the_memory_of_memberships_is_bounded(known: Entitlements, hub: Hu
     from tiers import entitlements as room
 
     for n in range(room.REMEMBERED + 3):
-        known._remember(f"{n}", (datetime.min, True))
+        room._remember(known._known, f"{n}", (datetime.min, True))
     assert len(known._known) == room.REMEMBERED
 
 
@@ -235,10 +235,11 @@ def test_a_forged_code_is_unknown(known: Entitlements, store: Store, clock: Hand
     other = Entitlements(store, "another secret of 32 characters!!!", clock=clock)
     unsigned = base64.urlsafe_b64encode(b'"' + b"0" * 8 + b'"').decode().rstrip("=")
     forged = [
-        "", ".", "é", code[:-2], payload, f"{unsigned}.{signature}", f"{payload}.", "x" * 10_000, "'; DROP TABLE usage",
-        URLSafeSerializer(SECRET, salt="other").dumps(payload), str(URLSafeSerializer("").dumps("x")),
+        "", ".", "é", "\ud800", code[:-2], payload, f"{unsigned}.{signature}", f"{payload}.", "x" * 10_000,
+        "'; DROP TABLE usage", URLSafeSerializer(SECRET, salt="other").dumps(payload),
+        str(URLSafeSerializer("").dumps("x")),
     ]  # fmt: skip
-    assert {known.redeem(one, SUB).refused for one in forged} == {"pass_unknown"}
+    assert {known.redeem(one, f"sub-{n}").refused for n, one in enumerate(forged)} == {"pass_unknown"}
     assert other.redeem(code, SUB).refused == "pass_unknown"
 
 
