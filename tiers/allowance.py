@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from threading import Lock
 
 from dialogue.conversation import Conversation
-from dialogue.safety import assess
 from errors import TierBusy
 from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, Event, Tier, TierStatus, User
+from tiers.rules import stops
 
 SESSION_LIMIT, DAY_LIMIT = "session_limit", "day_limit"
 DAY_S = 86_400.0
@@ -77,8 +77,7 @@ class LimitedTier:
             TierBusy: The session's or the day's tokens are spent (`session_limit`, `day_limit`); `retry_after_s` says
                 when there are new ones.
         """
-        asked = next((turn.text for turn in reversed(conversation.turns) if turn.role == "user"), "")
-        if not assess(asked).stops:
+        if not stops(conversation):
             self._check(user)
         async with aclosing(self._tier.stream(conversation, user, options)) as events:
             async for event in events:

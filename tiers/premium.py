@@ -87,6 +87,10 @@ class SealedAuth(httpx.Auth):
         yield request
 
 
+class Reaching(Warming):
+    """A `Warming` that is this side's guess: nothing was heard of the gateway, so nobody is charged for the time."""
+
+
 @dataclass
 class _Course:
     """How far an answer has come."""
@@ -96,7 +100,8 @@ class _Course:
     first_s: float = 0.0  # until the first word
     said: bool = False
     waking: bool = False
-    heard: bool = False
+    heard: bool = False  # a byte of the gateway
+    told: bool = False  # an event of the gateway
     tries: int = 0
 
 
@@ -168,8 +173,9 @@ class PremiumTier:
             body = write_request(conversation, user.client, options)
             async with aclosing(self._answer(body, user.person)) as events:
                 async for event in events:
+                    if isinstance(event, Done):
+                        ended = self.breaker.well  # now: whoever has it asks for nothing more
                     yield event
-            ended = self.breaker.well
         except TierError as error:
             if error.code in (DOWN, CUT, SLOW):
                 ended = self.breaker.badly
@@ -183,8 +189,11 @@ class PremiumTier:
         course = _Course(began, began)
         async with aclosing(pulsed(self._tries(body, person, course), LOOK_S)) as events:
             async for event in events:
-                if event is None and not course.heard and self._clock() - began > HIDDEN_S:
-                    yield self._starts.warming(self._clock() - began)  # the gateway itself may be waking
+                waited = self._clock() - began
+                if event is None and not course.told and waited > HIDDEN_S:  # the gateway itself may be waking
+                    guess = self._starts.warming(waited)
+                    yield guess if course.heard else Reaching(guess.code, guess.progress, guess.eta_s)
+                course.told |= event is not None
                 match event:
                     case Fault(code):
                         raise _unavailable(code, said=course.said)
@@ -194,11 +203,11 @@ class PremiumTier:
                         course.said = True
                     case Warming():
                         course.waking = True
+                    case Done() if course.waking and course.said:
+                        self._starts.saw(course.first_s)
                 if event is not None:
                     yield event
                 if isinstance(event, Done):
-                    if course.waking and course.said:
-                        self._starts.saw(course.first_s)
                     return
                 self._hurry(course)
 

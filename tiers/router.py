@@ -23,6 +23,7 @@ from tiers.base import (
     Citation,
     Done,
     Event,
+    Login,
     Notice,
     Scheme,
     Tier,
@@ -34,8 +35,8 @@ from tiers.base import (
 from tiers.budget import NOTHING, Price, Spent
 from tiers.entitlements import Entitlements, Plan, pseudonym
 from tiers.ledger import Outcome, Refused, Ticket
-from tiers.premium import OURS
-from tiers.rules import ruled
+from tiers.premium import OURS, Reaching
+from tiers.rules import ruled, stops
 from tiers.wire import DOWN, travels
 
 log = logging.getLogger(__name__)
@@ -107,11 +108,24 @@ class LoginPlans:
         self._clock = clock
 
     async def plan(self, user: User) -> tuple[str | None, Plan]:
-        """See `Plans.plan`. A login that has ended is none: the cookie outlives it."""
-        login = user.login
-        if login is None or (login.expires_s is not None and login.expires_s <= self._clock()):
+        """See `Plans.plan`."""
+        login = self._login(user)
+        if login is None:
             return None, VISITOR
         return self._entitlements.person(login.sub), await self._entitlements.plan(login.sub, login.token)
+
+    async def redeem(self, user: User, code: str) -> Plan:
+        """See `Router.redeem`."""
+        login = self._login(user)
+        if login is None:
+            raise TierError("A seat of a pass is an account's, and nobody is logged in.", code="pass_login")
+        return await self._entitlements.take_seat(code, login.sub)
+
+    def _login(self, user: User) -> Login | None:
+        """A login that has ended is none: the cookie outlives it."""
+        login = user.login
+        ended = login is not None and login.expires_s is not None and login.expires_s <= self._clock()
+        return None if ended else login
 
 
 class EverybodyPlans:
@@ -189,6 +203,19 @@ class Router:
             log.warning("Standing is not known: %s", error.code)
             return Standing("free", error.code)
         return Standing(tier, reason or None, plan.until, left.answers, left.resets_at)
+
+    async def redeem(self, user: User, code: str) -> Plan:
+        """Give whoever is logged in a seat of the class pass with this code; return the plan that comes with it.
+
+        Raises:
+            TierBusy: Too many codes were tried in vain (`code` is "pass_tries").
+            TierError: There is no seat; `code` is another `NoSeat`, or "pass_login" where nobody is logged in.
+            TierUnavailable: No login is asked for here ("no_premium"), or the database cannot be used.
+        """
+        plans = self._premium.plans if self._premium is not None else None
+        if not isinstance(plans, LoginPlans):
+            raise TierUnavailable("A class pass needs a premium for people who are logged in.", code="no_premium")
+        return await plans.redeem(user, code)
 
     async def stream(
         self, conversation: Conversation, user: User, options: AnswerOptions = ANSWER_AS_USUAL
@@ -301,7 +328,7 @@ class Router:
         """Answer by the free tier; it is counted, and limited only where a quota was set."""
         assert options.request_id is not None  # noqa: S101 - `stream` saw to it
         ticket = Ticket(options.request_id, "free", conversation.persona.key, self._browser(user), user.person)
-        if self._free_quota:
+        if self._free_quota and not stops(conversation):
             await self._reserve_free(ticket)
         outcome = Outcome(failed=True)
         try:
@@ -364,7 +391,7 @@ class _Spoken:
 
     def take(self, event: Event) -> None:
         """Remember that something came."""
-        self._heard = True
+        self._heard |= not isinstance(event, Reaching)
         self._n_tokens += isinstance(event, Token)
 
     def outcome(self, done: Done | None) -> Outcome:

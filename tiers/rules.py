@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from dialogue.conversation import Conversation
-from dialogue.safety import AnswerWatch
+from dialogue.safety import AnswerWatch, assess
 from dialogue.safety import card as crisis_card
 from dialogue.scheme_score import card as scheme_card
 from dialogue.scheme_score import score
@@ -65,6 +65,12 @@ async def ruled(
                 case Done() if announced and said:
                     yield await asyncio.to_thread(read_scheme, announced.id, said)
             yield event
+
+
+def stops(conversation: Conversation) -> bool:
+    """Return whether the card answers the pupil's last message: no quota and no bound may stand before it."""
+    asked = next((turn.text for turn in reversed(conversation.turns) if turn.role == "user"), "")
+    return assess(asked).stops
 
 
 def read_scheme(announced: str, answer: str) -> SchemeRead:

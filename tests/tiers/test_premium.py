@@ -26,13 +26,13 @@ from tests.tiers.faulty import (
 )
 from tiers.account import LedgerAccount
 from tiers.base import AnswerOptions, Done, Event, Notice, Token, Usage, User, Warming
-from tiers.breaker import AT_LEAST, Breaker
+from tiers.breaker import AT_LEAST, OPEN_S, Breaker
 from tiers.budget import day_of, utc_now
 from tiers.entitlements import Plan
 from tiers.premium import CUT, OURS, SLOW, Patience, PremiumTier
 from tiers.router import PremiumSide, Router
 from tiers.testing import ScriptedTier
-from tiers.waking import WAKING
+from tiers.waking import WAKING, ColdStarts
 from tiers.wire import DOWN, write_event
 from ui.texts import text_of_code
 
@@ -43,9 +43,10 @@ BUDGET = b'{"code": "budget_day", "retry_after_s": null}'
 
 @asynccontextmanager
 async def premium_at(
-    url: str, breaker: Breaker | None = None, patience: Patience = QUICK
+    url: str, breaker: Breaker | None = None, patience: Patience = QUICK, starts: ColdStarts | None = None
 ) -> AsyncIterator[PremiumTier]:
-    tier = PremiumTier(url, SEAL, headers={"Modal-Key": "wk-1"}, patience=patience, breaker=breaker)
+    keys = {"Modal-Key": "wk-1"}
+    tier = PremiumTier(url, SEAL, headers=keys, patience=patience, breaker=breaker, starts=starts)
     try:
         yield tier
     finally:
@@ -258,9 +259,30 @@ async def test_a_fault_after_the_first_word_ends_the_answer_once_and_the_next_tu
         assert Token("librement.") in await heard(router.stream(ASKED, SOPHIE))
 
 
-@pytest.mark.parametrize("reply", [slam, status(503), status(401)])
-async def test_what_no_gateway_has_heard_costs_nothing(account: LedgerAccount, reply: Reply) -> None:
+@pytest.mark.parametrize("reply", [slam, status(503), status(401), hang, drip])
+async def test_what_no_gateway_has_heard_costs_nothing(
+    account: LedgerAccount, reply: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the page says that it waits; a byte is enough to be heard."""
+    monkeypatch.setattr("tiers.premium.HIDDEN_S", 0.1)
     async with faulty(reply) as server, premium_at(server.url) as tier:
         router = Router(ScriptedTier(*FREE), account, PremiumSide(tier, SophiePlans(), PRICE, 30.0))
         await heard(router.stream(ASKED, SOPHIE, AnswerOptions(request_id="one")))
-    assert spent(account).day.gpu_ms == 0
+    assert (spent(account).day.gpu_ms > 0) == (reply is drip)
+
+
+async def test_a_good_answer_through_the_router_closes_the_breaker_and_teaches_cold_starts(
+    account: LedgerAccount,
+) -> None:
+    now = [0.0]
+    breaker, starts = Breaker(lambda: now[0]), ColdStarts(45.0)
+    replies = (*[status(500)] * AT_LEAST, events(write_event(Warming(WAKING)), GOOD))
+    async with faulty(*replies) as server, premium_at(server.url, breaker, starts=starts) as tier:
+        router = Router(ScriptedTier(*FREE), account, PremiumSide(tier, SophiePlans(), PRICE, 30.0))
+        for _ in range(AT_LEAST):
+            await heard(router.stream(ASKED, SOPHIE))
+        assert breaker.state == "open"
+        now[0] += OPEN_S
+        await heard(router.stream(ASKED, SOPHIE))
+    assert [breaker.state, breaker.ask(), breaker.ask()] == ["closed", True, True]
+    assert starts.expected_s < 5

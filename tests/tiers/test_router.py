@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from dialogue.conversation import Conversation, Turn
-from errors import TierBusy, TierUnavailable
+from errors import TierBusy, TierError, TierUnavailable
 from personas import PERSONAS
-from tests.service.premium import ASKED, MUCH, PERSON, PRICE, heard, purse, spent
+from tests.service.premium import ASKED, MUCH, PERSON, PRICE, SlowLedger, heard, purse, spent
 from tests.tiers.money import HandClock, key
 from tiers.account import LedgerAccount
 from tiers.base import (
@@ -28,7 +28,7 @@ from tiers.base import (
     Warming,
 )
 from tiers.budget import Cost, Limits, day_of, utc_now
-from tiers.entitlements import Account, Entitlements, Plan
+from tiers.entitlements import MOST_TRIES, Account, Entitlements, Plan
 from tiers.ledger import Ledger, Outcome, Quota, Refused, Reserved, Ticket
 from tiers.router import EverybodyPlans, LoginPlans, PremiumSide, Route, Router, Standing
 from tiers.store import Store
@@ -251,6 +251,17 @@ async def test_a_cancelled_task_settles_too(account: LedgerAccount) -> None:
     assert spent(account).day.gpu_ms < 2_000
 
 
+async def test_whoever_leaves_while_the_purse_is_asked_leaves_what_others_hold(account: LedgerAccount) -> None:
+    theirs = Ticket("theirs", "premium", "kant", None, key("theirs"), PRICE.of(HELD_S))
+    account.ledger.reserve(theirs)
+    slow = LedgerAccount(SlowLedger(account.store, MUCH), account.store, MUCH)
+    for name in ("theirs", "ours"):
+        stream = router_of(slow, ScriptedTier()).stream(ASKED, SOPHIE, AnswerOptions(request_id=name))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(heard(stream), 0.2)
+    assert (spent(account).day, calls(account)) == (theirs.held, {"premium": (1, 0)})
+
+
 async def test_no_gateway_can_charge_more_than_was_held(account: LedgerAccount) -> None:
     router = router_of(account, ScriptedTier(Token("a"), Done("stop", Usage(gpu_s=1e6))))
     await heard(router.stream(ASKED, SOPHIE))
@@ -367,8 +378,36 @@ async def test_free_answers_can_be_limited_by_browser(tmp_path: Path) -> None:
     with pytest.raises(TierBusy) as caught:
         await heard(router.stream(ASKED, VISITOR))
     assert caught.value.code == "quota_browser"
+    alarm = Conversation(PERSONAS["kant"], (Turn("user", "je veux mourir"),))
+    assert words(await heard(router.stream(alarm, VISITOR))) == "Gratuit."  # where the card is
     assert words(await heard(router.stream(ASKED, User("another")))) == "Gratuit."
     store.close()
+
+
+# --- class passes ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_class_pass_gives_a_seat_or_says_why_not(account: LedgerAccount) -> None:
+    clock = HandClock()
+    plans = login_plans(account.store, clock, {})
+    router = Router(ScriptedTier(), account, PremiumSide(ScriptedTier(*PAID), plans, PRICE, HELD_S))
+    until = clock.now + timedelta(days=1)
+    code, full = (plans._entitlements.new_pass(1, until) for _ in range(2))
+    plans._entitlements.redeem(full, "sub-another")
+
+    async def refused(one: Router, user: User, code: str) -> str:
+        with pytest.raises(TierError) as caught:
+            await one.redeem(user, code)
+        return caught.value.code
+
+    assert await refused(router, VISITOR, code) == "pass_login"
+    assert await refused(router, User("tab", Login("sub-1", expires_s=0)), code) == "pass_login"
+    assert await refused(Router(ScriptedTier()), SOPHIE, code) == "no_premium"
+    tried = [await refused(router, SOPHIE, one) for one in (full, *["bonjour"] * MOST_TRIES, code)]
+    assert tried == ["pass_full", *["pass_unknown"] * (MOST_TRIES - 1), "pass_tries", "pass_tries"]
+    clock.pass_(hours=1)
+    assert await router.redeem(SOPHIE, f" {code}\n") == Plan("premium", "pass", until)
+    assert words(await heard(router.stream(ASKED, SOPHIE))) == "Premium."
 
 
 def test_a_route_says_its_reason() -> None:
