@@ -56,6 +56,10 @@ FAILURES = frozenset(
     "tier_unavailable ledger_unavailable hub_unreachable preparing retrieval internal "
     "premium_waking premium_slow premium_down premium_refused".split()
 )
+# Limits of a session, a day or a person, and what a client asked that cannot be done: nothing of ours has failed.
+REFUSALS = frozenset(
+    "session_limit day_limit quota_person quota_browser live_stream conversation_too_long bad_schema".split()
+)
 # What a pupil can say of an answer: a press, then for a "down" a reason. The page has the same list.
 WORDS = frozenset("up down too_hard off_topic too_long wrong unkind".split())
 SECONDS = (0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 150)  # 15 s is where pupils give up
@@ -107,6 +111,9 @@ class Metrics:
         self._calls = Gauge("calls_count", "Answers asked for, since the start.", labels, registry=self.registry)
         self._failures = Gauge(
             "failures", "Answers that failed, since the start.", (*labels, "code"), registry=self.registry
+        )
+        self._refused = Counter(
+            "refused", "Answers refused by a limit, or for what was asked.", (*labels, "code"), registry=self.registry
         )
         self._average = Gauge(
             "avg_tokens_in", "Prompt tokens of an answer, on average.", ("tier",), registry=self.registry
@@ -173,7 +180,10 @@ class Metrics:
         self._feedback.labels(self._label(persona), said if said in WORDS else OTHER).inc()
 
     def failed(self, tier: TierName, persona: str, code: str) -> None:
-        """Count an answer that failed; `code` is that of the error."""
+        """Count an answer that failed; `code` is that of the error. Refusals are counted apart: they wake nobody."""
+        if code in REFUSALS:
+            self._refused.labels(tier, self._label(persona), code).inc()
+            return
         self._failures.labels(tier, self._label(persona), code if code in FAILURES else OTHER).inc()
 
     def _label(self, persona: str) -> str:

@@ -15,7 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from dialogue.conversation import Conversation, Turn
 from errors import EngineError, TierBusy, TierUnavailable
 from personas import PERSONAS
-from service.metrics import FAILURES, WORDS, MeasuredTier, Metrics, Now, TierName, metrics_routes
+from service.metrics import FAILURES, REFUSALS, WORDS, MeasuredTier, Metrics, Now, TierName, metrics_routes
+from service.openai_shapes import BAD_SCHEMA, TOO_LONG
+from tiers.allowance import DAY_LIMIT, SESSION_LIMIT
 from tiers.base import Done, Event, Token, Usage, User
 from tiers.budget import Cost, Limits, Spent
 from tiers.testing import ScriptedTier
@@ -100,6 +102,16 @@ async def test_a_failure_is_counted_by_a_known_code_and_goes_on(error: Exception
     assert CANARY not in metrics.text().decode()
 
 
+@pytest.mark.parametrize("code", [SESSION_LIMIT, DAY_LIMIT, TOO_LONG, BAD_SCHEMA])
+async def test_a_limit_or_a_clients_mistake_is_no_failure(code: str) -> None:
+    metrics = Metrics()
+    with pytest.raises(TierBusy):
+        await answer(MeasuredTier(ScriptedTier(TierBusy(CANARY, code=code)), "free", metrics))
+    said = samples(metrics)
+    assert said[f"refused_total{{code={code},persona=spinoza,tier=free}}"] == 1
+    assert not any(name.startswith("failures") for name in said)
+
+
 async def test_a_closed_page_is_no_failure_and_closes_the_tier() -> None:
     metrics, inner = Metrics(), ScriptedTier(Token("a"), Token("b"))
     async with aclosing(MeasuredTier(inner, "free", metrics).stream(asked(), User("tab"))) as events:
@@ -160,21 +172,22 @@ def test_a_ledger_that_cannot_be_read_does_not_break_the_page() -> None:
 def test_many_pupils_and_words_make_no_more_series() -> None:
     """P9: however much is asked, the number of series is bounded and no text is among them."""
     metrics = Metrics()
+    known = [*FAILURES, *REFUSALS, CANARY]
     for n in range(2_000):
         persona = [*PERSONAS, f"{CANARY} {n}"][n % (len(PERSONAS) + 1)]
         tier: TierName = "free" if n % 2 else "premium"
         metrics.called(tier, persona)
-        metrics.failed(tier, persona, [*FAILURES, f"{CANARY} {n}"][n % (len(FAILURES) + 1)])
+        metrics.failed(tier, persona, known[n % len(known)])
         metrics.answered(tier, persona, USAGE)
     text = metrics.text().decode()
     assert CANARY not in text
     labels = set(re.findall(r'(\w+)="([^"]*)"', text)) - set(re.findall(r'(le)="([^"]*)"', text))
     personas = {("persona", key) for key in [*PERSONAS, "other"]}
-    codes = {("code", code) for code in [*FAILURES, "other"]}
+    codes = {("code", code) for code in [*FAILURES, *REFUSALS, "other"]}
     assert labels == personas | codes | {("tier", "free"), ("tier", "premium")}
     # Four histograms, a counter and the failures, for two tiers and each persona; two averages; one `state_readable`.
     places = 2 * (len(PERSONAS) + 1)
-    assert len(samples(metrics)) <= places * (3 * 18 + 13 + 1 + len(FAILURES) + 1) + 3
+    assert len(samples(metrics)) <= places * (3 * 18 + 13 + 1 + len(known)) + 3
 
 
 # --- the route -------------------------------------------------------------------------------------------------------
@@ -246,6 +259,7 @@ def test_every_alert_has_its_page_and_every_metric_exists() -> None:
     metrics = Metrics(lambda: {"premium": Now(1, 2, 3, "open", Spent(), LIMITS)})
     metrics.called("free", "kant")
     metrics.failed("free", "kant", "internal")
+    metrics.failed("free", "kant", SESSION_LIMIT)
     metrics.answered("free", "kant", USAGE)
     known = {name.split("{")[0] for name in samples(metrics)} | {"up"}
     used = {name for line in re.findall(r"expr: (?:\|\n)?((?:.+\n)+?)\s+(?:for|labels):", rules)
