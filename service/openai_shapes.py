@@ -286,7 +286,7 @@ def unknown_model(known: str | None) -> Fault:
 def fault_of(error: Exception) -> Fault:
     """Return what is said of an error, and log what is ours; an unexpected one by its type and place alone."""
     if isinstance(error, TierBusy | TierUnavailable):
-        log.warning("Completion failed: code=%s: %s", error.code, error)
+        log.warning("Completion failed: code=%s at %s", error.code, place_of(error))  # its text may quote a schema
     match error:
         case RequestValidationError():
             return _wrong_body(error)

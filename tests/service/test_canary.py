@@ -94,6 +94,8 @@ def turns(client: httpx.Client) -> None:
                     client.post("/chat_plus_eval", content=f'{{"message": "{CANARY}', headers=JSON).status_code == 400
                 )
                 assert client.post("/chat_plus_eval", json={"message": [CANARY], CANARY: 1}).status_code == 400
+                if number == 6:
+                    other_fields(client, talk)
             case 7:  # too long for the model's context, and for any message
                 many = [{"role": ("user", "assistant")[n % 2], "content": f"{CANARY} " * 300} for n in range(15)]
                 client.post("/v1/chat/completions", json={"model": "default", "messages": many, **short})
@@ -106,6 +108,25 @@ def turns(client: httpx.Client) -> None:
                 client.post("/v1/chat/completions", json={"model": "default", "messages": talk, **short})
         history = [*talk, {"role": "assistant", "content": answer}][-7:]
         history = [OPENING, *history[1:]]
+
+
+def other_fields(client: httpx.Client, talk: list[dict[str, str]]) -> None:
+    """The word in every other field of a completion that can hold one: some are taken, some refused."""
+    fine = {"messages": talk, "user": CANARY, "stop": [CANARY], "max_tokens": 40, "seed": 1}
+
+    def ask(**more: object) -> int:
+        return client.post("/v1/chat/completions", json=fine | more).status_code
+
+    def schema(**content: object) -> dict[str, object]:
+        return {"type": "json_schema", "json_schema": {"name": CANARY, "schema": content}}
+
+    assert ask() == 200
+    assert ask(response_format=schema(title=CANARY, enum=[CANARY])) == 200
+    assert ask(response_format=schema(type=CANARY, title=CANARY)) == 400
+    assert ask(response_format=schema(**{"$ref": f"#/$defs/{CANARY}"})) == 400
+    assert ask(stop=[CANARY * 9]) == 400
+    assert ask(model=CANARY) == 404
+    assert ask(persona=CANARY) == 404
 
 
 def test_fifty_turns_leave_nothing_behind(running: tuple[httpx.Client, Path]) -> None:

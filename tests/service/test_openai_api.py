@@ -380,7 +380,8 @@ def test_who_asks_is_a_key_and_nothing_else() -> None:
 
 def test_no_log_holds_a_text(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    for tier in (ScriptedTier(Token("canari-7391")), ScriptedTier(ValueError("canari-7391"))):
+    for said in (Token("canari-7391"), ValueError("canari-7391"), TierUnavailable("canari-7391", code="bad_schema")):
+        tier = ScriptedTier(said)
         with served(tier) as url:
             for stream in (False, True):
                 body = {"messages": ASK, "stream": stream, "user": "léa-7391"}
