@@ -25,6 +25,7 @@ from errors import MessageError
 from personas import PERSONAS, Persona
 from service.openai_api import (
     CLIENT_GONE,
+    LOOK_S,
     MAX_BODY_BYTES,
     PREPARING_WAIT_S,
     PULSE_S,
@@ -118,7 +119,7 @@ class _Api:
         conversation = self._conversation(body, body.message)
         wanted = _ask("after", body.previous) if body.eval_mode == "incremental" else None
         options = AnswerOptions(body.max_tokens, body.temperature, seed=body.seed, evaluation=wanted)
-        events = self._events(conversation, body.user, options, request)
+        events = self._events(conversation, body.user, options, request, PULSE_S if body.stream else LOOK_S)
         if body.stream:
             first = await anext(events, None)  # what is refused at once is refused with a status, not in mid-stream
             return EventStream(self._lines(first, events), events)
@@ -165,12 +166,17 @@ class _Api:
         return to_conversation(chat, self._personas, answered=message is None)
 
     def _events(
-        self, conversation: Conversation, user: str | None, options: AnswerOptions, request: Request
+        self,
+        conversation: Conversation,
+        user: str | None,
+        options: AnswerOptions,
+        request: Request,
+        every_s: float = LOOK_S,
     ) -> AsyncGenerator[Event | None, None]:
         turns = conversation.turns
         log.info("Asked: persona=%s turns=%d chars=%d", conversation.persona.key, len(turns), len(turns[-1].text))
         asked = self._tier.stream(conversation, self._who(request, user), options)
-        return pulsed(patient(asked, self._preparing_wait_s), PULSE_S)
+        return pulsed(patient(asked, self._preparing_wait_s), every_s)
 
     def _answer(self, said: Said, evaluation: Evaluation) -> dict[str, Any]:
         known = {"response_text": "".join(said.texts), **_evaluation(evaluation), "usage": usage_of(said)}

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1_000_000  # what the longest conversation allowed needs, escaped, twice over
 PULSE_S = 3.0  # between two comments of a silent stream; proxies close one after 30 to 60 s
+LOOK_S = 1.0  # between two looks at whether a client still waits for its whole answer; a stream is told by itself
 PREPARING_WAIT_S = (
     30.0  # how long a request waits for a model that is being prepared: a start from disk takes 5 to 20 s
 )
@@ -88,7 +89,8 @@ class _Api:
         user = self._who(request, body.user)
         key, turns = conversation.persona.key, conversation.turns
         log.info("Completion asked: persona=%s turns=%d chars=%d", key, len(turns), sum(len(t.text) for t in turns))
-        events = pulsed(patient(self._tier.stream(conversation, user, options), self._preparing_wait_s), PULSE_S)
+        asked = patient(self._tier.stream(conversation, user, options), self._preparing_wait_s)
+        events = pulsed(asked, PULSE_S if body.stream else LOOK_S)
         if not body.stream:
             return await self._whole(events, request, key, body.model)
         first = await anext(events, None)  # what is refused at once is refused with a status, not in mid-stream
