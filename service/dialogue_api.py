@@ -75,7 +75,7 @@ _Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 class _Body(BaseModel):
     """What the three routes have in common."""
 
-    persona: str = "spinoza"
+    persona: str = Field("spinoza", max_length=64)
     history: list[Message] = Field(default_factory=list, max_length=MAX_MESSAGES - 1)
     user: str | None = Field(None, max_length=512)
 

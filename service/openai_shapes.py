@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from starlette.exceptions import HTTPException
 
 from dialogue.conversation import Conversation, Turn, clean_message
@@ -31,6 +31,9 @@ RETRY_PREPARING_S, RETRY_BUSY_S, RETRY_DOWN_S = 5.0, 10.0, 30.0  # told to clien
 TOO_LONG, BAD_SCHEMA = "conversation_too_long", "bad_schema"
 
 _Stop = Annotated[str, Field(min_length=1, max_length=64)]
+_Stops = Annotated[
+    list[_Stop], Field(max_length=4), BeforeValidator(lambda said: [said] if isinstance(said, str) else said)
+]
 
 
 class TextPart(BaseModel):
@@ -76,7 +79,7 @@ class ChatRequest(BaseModel):
 
     model: str = "default"
     messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
-    persona: str = "spinoza"
+    persona: str = Field("spinoza", max_length=64)
     stream: bool = False
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1)
@@ -84,7 +87,7 @@ class ChatRequest(BaseModel):
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    stop: _Stop | Annotated[list[_Stop], Field(max_length=4)] | None = None
+    stop: _Stops | None = None
     n: Literal[1] | None = None
     response_format: ResponseFormat | None = None
     user: str | None = Field(None, max_length=512)
@@ -140,13 +143,12 @@ def to_options(request: ChatRequest) -> AnswerOptions:
     Raises:
         MessageError: The JSON Schema is missing or too long.
     """
-    stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
     return AnswerOptions(
         max_tokens=request.max_completion_tokens or request.max_tokens,
         temperature=request.temperature,
         top_p=request.top_p,
         seed=request.seed,
-        stop=stop,
+        stop=tuple(request.stop or ()),
         json_schema=_schema(request.response_format),
     )
 

@@ -275,6 +275,7 @@ def test_an_answer_that_urges_harm_is_replaced() -> None:
         ("/chat_plus_eval", {"message": "ok", "history": [{"role": "system", "content": "x"}]}, 400, "system_message"),
         ("/chat_plus_eval", {"message": "ok", "history": TALK[:1]}, 400, "message_order"),
         ("/chat_plus_eval", {}, 400, "invalid_value"),
+        ("/chat_plus_eval", {"message": "ok", "persona": "k" * 65}, 400, "invalid_value"),
         ("/evaluate/incremental", {"history": []}, 400, "message_empty"),
         ("/evaluate/incremental", {"history": TALK[1:]}, 400, "message_order"),
         ("/bench/context_ab_test", {"history": TALK}, 400, "invalid_value"),

@@ -1,7 +1,9 @@
 """The routes of OpenAI's shape through OpenAI's own client, against a real server on a free port."""
 
 import asyncio
+import json
 import logging
+import math
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -46,6 +48,7 @@ PICTURE = [{"type": "image_url", "image_url": {"url": "x"}}]
 
 
 @contextmanager
+JSON = {"content-type": "application/json"}
 def served(tier: Tier, **options: Any) -> Iterator[str]:
     with serving(FastAPI(routes=[*openai_routes(tier, **options)])) as url:
         yield f"{url}/v1"
@@ -182,21 +185,27 @@ def message(role: str, content: Any) -> dict[str, Any]:
         ({"temperature": 3}, 400, "invalid_value", "temperature"),
         ({"max_tokens": 0}, 400, "invalid_value", "max_tokens"),
         ({"n": 2}, 400, "invalid_value", "n"),
-        ({"stop": list("abcde")}, 400, "invalid_value", None),
+        ({"stop": list("abcde")}, 400, "invalid_value", "stop"),
+        ({"stop": "a" * 65}, 400, "invalid_value", "stop.0"),
+        ({"temperature": -0.1}, 400, "invalid_value", "temperature"),
+        ({"temperature": math.nan}, 400, "invalid_value", "temperature"),
+        ({"top_p": 0}, 400, "invalid_value", "top_p"),
+        ({"top_p": math.nan}, 400, "invalid_value", "top_p"),
+        ({"seed": 2**63}, 400, "invalid_value", "seed"),
         ({"response_format": {"type": "json_schema"}}, 400, "bad_schema", "response_format"),
         ({"model": "gpt-5"}, 404, "model_not_found", "model"),
         ({"persona": "kante"}, 404, "persona_not_found", "persona"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_in_a_request(body: dict[str, Any], status: int, code: str, param: str | None) -> None:
+def test_what_is_wrong_in_a_request(body: dict[str, Any], status: int, code: str, param: str) -> None:
+        ({"persona": "k" * 65}, 400, "invalid_value", "persona"),
     tier = ScriptedTier(*SAID)
     with served(tier) as url:
-        answer = httpx.post(f"{url}/chat/completions", json={"model": "default", "messages": ASK, **body})
+        answer = httpx.post(f"{url}/chat/completions", content=content, headers=JSON)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["type"]) == (status, code, "invalid_request_error")
     assert set(error) == {"message", "type", "param", "code"}
-    if param is not None:
-        assert error["param"] == param
+    assert error["param"] == param
     assert tier.received == []
 
 
@@ -208,8 +217,7 @@ def test_a_system_message_is_told_what_to_do() -> None:
 def test_bodies_that_are_none() -> None:
     with served(ScriptedTier(*SAID)) as url:
         for content, status in ((b"{", 400), (b"\xff\xfe", 400), (b"", 400), (b"[]", 400), (b" " * 1_100_000, 413)):
-            headers = {"content-type": "application/json"}
-            answer = httpx.post(f"{url}/chat/completions", content=content, headers=headers)
+            answer = httpx.post(f"{url}/chat/completions", content=content, headers=JSON)
             assert answer.status_code == status, content[:9]
             if status == 400:
                 assert answer.json()["error"]["type"] == "invalid_request_error"
