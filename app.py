@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported: it counts visits from then on
 
@@ -32,7 +33,7 @@ def assemble(settings: Settings) -> tuple[gr.Blocks, list[APIRoute]]:
         from service.dialogue_api import dialogue_routes
         from service.keys import behind_keys
         from service.metrics import metrics_routes
-        from service.openai_api import client_key, openai_routes
+        from service.openai_api import openai_routes, visitor
         from tiers.allowance import Allowance, LimitedTier
         from tiers.base import AnswerOptions
         from tiers.free import open_free_tier
@@ -53,10 +54,11 @@ def assemble(settings: Settings) -> tuple[gr.Blocks, list[APIRoute]]:
     )
     atexit.register(opened.close)
     tier, token = opened.router, settings.metrics_token.get_secret_value() if settings.metrics_token else None
-    for_programs = behind_keys([*openai_routes(tier), *dialogue_routes(tier)], settings.api_key_list)
-    beside = [*routes(tier), *for_programs, *metrics_routes(metrics, token)]
+    who = partial(visitor, proxies=settings.proxies)
+    asked = [*openai_routes(tier, who=who), *dialogue_routes(tier, who=who)]
+    beside = [*routes(tier), *behind_keys(asked, settings.api_key_list), *metrics_routes(metrics, token)]
     return build_page(tier, on_feedback=metrics.told, load=lambda: free.load, standing=tier.standing,
-                      address=lambda r: client_key(r, None), login=bool(premium and not premium.everybody),
+                      address=lambda r: who(r, None).address, login=bool(premium and not premium.everybody),
                       mcp=settings.mcp), beside  # fmt: skip
 
 

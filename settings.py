@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from errors import SettingsError
 
 MIN_API_KEY = 16  # characters
+THIS_MACHINE = "127.0.0.0/8,::1"
+PRIVATE = "10.0.0.0/8,100.64.0.0/10,169.254.0.0/16,172.16.0.0/12,192.168.0.0/16,fc00::/7"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class _Space(BaseSettings):
@@ -26,6 +30,11 @@ def _own_address() -> str:
     return "0.0.0.0" if _Space().space_id else "127.0.0.1"  # noqa: S104
 
 
+def _own_proxies() -> str:
+    """A Space's proxy comes from a private network; in a school that is where the pupils are."""
+    return f"{THIS_MACHINE},{PRIVATE}" if _Space().space_id else THIS_MACHINE
+
+
 class Settings(BaseSettings):
     """What can be set from outside, as `BAF_<NAME>` in the environment or in a file called `.env`."""
 
@@ -35,6 +44,10 @@ class Settings(BaseSettings):
 
     host: str = Field(
         default_factory=_own_address, description="Address the page listens on; unset, 127.0.0.1, on a Space 0.0.0.0."
+    )
+    trusted_proxies: str = Field(
+        default_factory=_own_proxies,
+        description="Networks whose X-Forwarded-For is believed, with commas between; unset, this machine.",
     )
     port: int = Field(default=7860, ge=1, le=65535, description="Port of the page.")
     data_dir: Path = Field(default=Path(".data"), description="Caches and assembled models; made when missing.")
@@ -150,6 +163,13 @@ class Settings(BaseSettings):
         default=None, min_length=16, description="Opens the instruction server; unset, this machine alone may ask it."
     )
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def proxies_are_networks(cls, given: str) -> str:
+        """Refuse what is no network: every request would seem to come from the proxy."""
+        _networks(given)
+        return given
+
     @model_validator(mode="after")
     def model_has_a_form(self) -> Self:
         """Refuse a model address that no loader knows, before anything is downloaded."""
@@ -190,6 +210,11 @@ class Settings(BaseSettings):
         if self.api_keys is not None and any(len(key) < MIN_API_KEY for key in self.api_key_list or [""]):
             raise ValueError(f"BAF_API_KEYS: each key has {MIN_API_KEY} characters or more.")
         return self
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """Whose `X-Forwarded-For` is believed."""
+        return _networks(self.trusted_proxies)
 
     @property
     def api_key_list(self) -> list[str]:
@@ -249,6 +274,10 @@ class Settings(BaseSettings):
 
 def _plain(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
+
+
+def _networks(given: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(one) for one in map(str.strip, given.split(",")) if one)
 
 
 def _is_loopback(url: str) -> bool:

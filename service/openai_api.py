@@ -11,7 +11,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -48,6 +48,9 @@ CLIENT_GONE = 499  # nobody reads it; for a proxy's log
 DEFAULT_MODEL = "default"  # a name that always fits: clients must name a model, whichever is in use
 
 _SALT = secrets.token_bytes(16)  # new at each start: a client's key leads back to no address
+
+Proxies = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]  # whose X-Forwarded-For is believed
+THIS_MACHINE: Proxies = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
 
 Events = AsyncGenerator[Event | None, None]  # None is a moment in which nothing happened
 Visitors = Callable[[Request, str | None], User]  # from a request and its body's `user` to who asks
@@ -204,29 +207,30 @@ def openai_routes(
     ]
 
 
-def visitor(request: Request, user: str | None) -> User:
+def visitor(request: Request, user: str | None, proxies: Proxies = THIS_MACHINE) -> User:
     """Return who asks, as far as a tier needs to know: keys without a name."""
-    return User(client_key(request, user), address=client_key(request, None))
+    return User(client_key(request, user, proxies), address=client_key(request, None, proxies))
 
 
-def client_key(request: Request, user: str | None) -> str:
+def client_key(request: Request, user: str | None, proxies: Proxies = THIS_MACHINE) -> str:
     """Return who asks, as a key for turns in the queue: the same for the same address and `user`, and never logged.
 
-    Behind proxies, the address is the nearest one that is not of a private network: an entry farther away can be
-    made up by the client itself.
+    The address is the nearest one that is none of our `proxies`: whatever stands farther away can be made up by the
+    client itself, and so can the whole header where no proxy of ours brought it.
     """
     peer = request.client.host if request.client else ""
-    hops = [peer, *reversed(request.headers.get("x-forwarded-for", "").split(","))]
-    known = [ip for hop in hops if (ip := _ip(hop.strip()))]
-    address = next((ip for ip in known if ip.is_global), known[0] if known else "")
+    hops = [peer, *reversed(",".join(request.headers.getlist("x-forwarded-for")).split(","))]
+    asker = next((ip for ip in map(_ip, hops) if ip is None or not any(ip in one for one in proxies)), None)
+    address = asker or _ip(peer) or ""
     return hashlib.sha256(_SALT + f"{address}\0{user or ''}".encode()).hexdigest()[:32]
 
 
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(text)
+        ip = ipaddress.ip_address(text.strip())
     except ValueError:
         return None  # not worth a word: anything may stand in a header
+    return getattr(ip, "ipv4_mapped", None) or ip
 
 
 async def _after(first: Event | None, events: Events) -> Events:

@@ -122,6 +122,7 @@ def test_every_line_of_make_help_is_a_target() -> None:
         ({"free_model": "hf:owner/repo/weights.bin"}, "expected hf:owner/repo/file.gguf"),
         ({"port": 0}, "BAF_PORT"),
         ({"queue_size": -1}, "BAF_QUEUE_SIZE"),
+        ({"trusted_proxies": "the school"}, "BAF_TRUSTED_PROXIES"),
     ],
 )
 def test_a_wrong_setting_is_named(given: dict[str, object], said: str) -> None:

@@ -7,6 +7,8 @@ import math
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from functools import partial
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from dialogue.conversation import Conversation
 from engines.base import Usage
 from errors import TierBusy, TierUnavailable
 from personas import PERSONAS
-from service.openai_api import openai_routes
+from service.openai_api import openai_routes, visitor
+from settings import load_settings
 from tests.serving import serving, wait_until
 from tiers.base import (
     ANSWER_AS_USUAL,
@@ -45,10 +48,10 @@ PREPARING = TierStatus("preparing", "downloading", 0.4)
 ASK: list[Any] = [{"role": "user", "content": "canari-7391, suis-je libre ?"}]
 PAGES = [{"role": ("user", "assistant")[n % 2], "content": "a" * 4000} for n in range(17)]
 PICTURE = [{"type": "image_url", "image_url": {"url": "x"}}]
+JSON = {"content-type": "application/json"}
 
 
 @contextmanager
-JSON = {"content-type": "application/json"}
 def served(tier: Tier, **options: Any) -> Iterator[str]:
     with serving(FastAPI(routes=[*openai_routes(tier, **options)])) as url:
         yield f"{url}/v1"
@@ -183,23 +186,24 @@ def message(role: str, content: Any) -> dict[str, Any]:
         ({"messages": [*ASK, {"role": "assistant", "content": "Oui."}] * 120}, 400, "invalid_value", "messages"),
         ({"messages": PAGES}, 400, "conversation_too_long", "messages"),
         ({"temperature": 3}, 400, "invalid_value", "temperature"),
-        ({"max_tokens": 0}, 400, "invalid_value", "max_tokens"),
-        ({"n": 2}, 400, "invalid_value", "n"),
-        ({"stop": list("abcde")}, 400, "invalid_value", "stop"),
-        ({"stop": "a" * 65}, 400, "invalid_value", "stop.0"),
         ({"temperature": -0.1}, 400, "invalid_value", "temperature"),
         ({"temperature": math.nan}, 400, "invalid_value", "temperature"),
         ({"top_p": 0}, 400, "invalid_value", "top_p"),
         ({"top_p": math.nan}, 400, "invalid_value", "top_p"),
         ({"seed": 2**63}, 400, "invalid_value", "seed"),
+        ({"max_tokens": 0}, 400, "invalid_value", "max_tokens"),
+        ({"n": 2}, 400, "invalid_value", "n"),
+        ({"stop": list("abcde")}, 400, "invalid_value", "stop"),
+        ({"stop": "a" * 65}, 400, "invalid_value", "stop.0"),
         ({"response_format": {"type": "json_schema"}}, 400, "bad_schema", "response_format"),
         ({"model": "gpt-5"}, 404, "model_not_found", "model"),
         ({"persona": "kante"}, 404, "persona_not_found", "persona"),
+        ({"persona": "k" * 65}, 400, "invalid_value", "persona"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_in_a_request(body: dict[str, Any], status: int, code: str, param: str) -> None:
-        ({"persona": "k" * 65}, 400, "invalid_value", "persona"),
     tier = ScriptedTier(*SAID)
+    content = json.dumps({"model": "default", "messages": ASK, **body})  # httpx itself sends no NaN
     with served(tier) as url:
         answer = httpx.post(f"{url}/chat/completions", content=content, headers=JSON)
     error = answer.json()["error"]
@@ -354,7 +358,7 @@ async def test_a_client_that_leaves_frees_the_tier(streamed: bool, pause_s: floa
             else:
                 with pytest.raises(openai.APITimeoutError):
                     await client.chat.completions.create(model="default", messages=ASK, timeout=0.3)
-            await asyncio.to_thread(wait_until, lambda: tier.closed_early == 1, 5)
+            await asyncio.to_thread(wait_until, lambda: tier.closed_early == 1, 2)
 
 
 async def test_a_client_that_leaves_while_nothing_is_said() -> None:
@@ -364,26 +368,48 @@ async def test_a_client_that_leaves_while_nothing_is_said() -> None:
         async with AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
             stream = await client.chat.completions.create(model="default", messages=ASK, stream=True)
             await stream.close()
-            await asyncio.to_thread(wait_until, lambda: tier.closed_early == 1, 2)
+            await asyncio.to_thread(wait_until, lambda: tier.closed_early == 1, 5)
 
 
 def test_who_asks_is_a_key_and_nothing_else() -> None:
+    """What a client adds itself stands first, in the same line or in one of its own; the rest is our proxies'."""
     tier = ScriptedTier(*SAID)
+    who = partial(visitor, proxies=(ip_network("127.0.0.2/32"), ip_network("10.0.0.0/8")))
 
-    def ask(url: str, forwarded: str, user: str | None) -> str:
-        headers = {"x-forwarded-for": forwarded} if forwarded else {}
-        httpx.post(f"{url}/chat/completions", json={"messages": ASK, "user": user}, headers=headers)
+    def ask(url: str, *forwarded: str, user: str | None = None, peer: str = "127.0.0.2") -> str:
+        headers = [("x-forwarded-for", line) for line in forwarded]
+        with httpx.Client(transport=httpx.HTTPTransport(local_address=peer)) as client:
+            client.post(f"{url}/chat/completions", json={"messages": ASK, "user": user}, headers=headers)
         return tier.users[-1].client
 
-    with served(tier) as url:
-        at_home = ask(url, "", None)
-        assert ask(url, "", "léa") != at_home
-        assert ask(url, "", "léa") == tier.users[1].client
-        school = ask(url, "8.8.8.8", None)
-        assert school not in {at_home, tier.users[1].client}
-        assert ask(url, "1.1.1.1, 8.8.8.8, 10.0.0.3", None) == school  # what a client adds itself stands first
-        assert ask(url, "made up", None) == ask(url, "made up too", None)
+    with served(tier, who=who) as url:
+        at_home = ask(url)
+        lea = ask(url, user="léa")
+        assert lea != at_home
+        assert ask(url, user="léa") == lea
+        school = ask(url, "8.8.8.8")
+        assert school not in {at_home, lea}
+        assert ask(url, "1.1.1.1, 8.8.8.8, 10.0.0.3") == ask(url, "1.1.1.1", "8.8.8.8, 10.0.0.3") == school
+        assert ask(url, "1.1.1.1", "8.8.8.8") == school
+        assert ask(url, "made up") == ask(url, "8.8.8.8, made up too") == at_home
+        pupil = ask(url, peer="127.0.0.3")  # no proxy of ours: a pupil in the same network
+        assert ask(url, "8.8.8.8", peer="127.0.0.3") == pupil
+        assert pupil not in {at_home, school}
     assert all(len(user.client) == 32 for user in tier.users)
+
+
+def test_whose_word_on_an_address_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Space is behind a proxy of its host, in a private network; in a school that network is the pupils'."""
+    monkeypatch.delenv("SPACE_ID", raising=False)
+
+    def trusted(address: str, **given: str) -> bool:
+        return any(ip_address(address) in network for network in load_settings(**given).proxies)
+
+    assert (trusted("127.0.0.1"), trusted("192.168.1.5"), trusted("10.0.0.3")) == (True, False, False)
+    assert trusted("192.168.1.5", trusted_proxies="192.168.1.5, 10.0.0.0/8")
+    monkeypatch.setenv("SPACE_ID", "owner/space")
+    assert (trusted("10.0.0.3"), trusted("fd00::1"), trusted("8.8.8.8")) == (True, True, False)
+    assert not trusted("127.0.0.1", trusted_proxies="")
 
 
 def test_no_log_holds_a_text(caplog: pytest.LogCaptureFixture) -> None:
