@@ -101,7 +101,8 @@ class WaitingLine:
             bounded: False for the engine's own work, which is never refused.
 
         Raises:
-            EngineBusy: The line is full, or longer than the job's deadline.
+            EngineBusy: The line is longer than the job's deadline, or full. Then a client's only job is taken all the
+                same, and the newest of who has most in line is refused.
             EngineError: The engine is closed.
         """
         with self._changed:
@@ -206,11 +207,17 @@ class WaitingLine:
 
     def _refuse_in_time(self, job: Job) -> None:
         waiting = self.n_waiting
-        if self._served + waiting >= self.places + self.size:
-            raise EngineBusy(f"{waiting} requests wait already, the most allowed; ask again later.")
-        eta = self._eta(waiting + 1 - max(self.places - self._served, 0))
+        full = self._served + waiting >= self.places + self.size
+        busy = EngineBusy(f"{waiting} requests wait already, the most allowed; ask again later.")
+        most = max(([one for one in jobs if one.params] for jobs in self._waiting.values()), key=len, default=[])
+        if full and (job.client in self._waiting or len(most) < 2):
+            raise busy
+        eta = self._eta(waiting + 1 - full - max(self.places - self._served, 0))
         if job.deadline is not None and eta and time.monotonic() + eta > job.deadline:
             raise EngineBusy(f"A place comes free in about {eta:.0f} s, later than this request may wait.")
+        if full:
+            self._leave(most[-1])
+            most[-1].send(busy)
 
     def _leave(self, job: Job) -> bool:
         with self._changed:
