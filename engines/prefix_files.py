@@ -73,9 +73,11 @@ class PrefixFiles:
         state = data[start:]
         if data[:start].tobytes() != self._header(ids, state):
             logger.warning("%s is damaged or of another model; it is made again", path.name)
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
             return None
-        os.utime(path)
+        with suppress(OSError):  # readable, and not ours
+            os.utime(path)
         return state
 
     def save(self, ids: Sequence[int], state: npt.NDArray[np.uint8]) -> None:

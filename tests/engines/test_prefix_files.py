@@ -62,6 +62,20 @@ def test_a_disk_that_takes_nothing_costs_a_warning(tmp_path: Path, caplog: pytes
     assert files.load(IDS) is None
 
 
+def test_files_of_somebody_else_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = PrefixFiles(Path(), "k" * 32)
+    files.save(IDS, STATE)
+    files.path((2,)).write_bytes(b"damaged")
+    tmp_path.chmod(0o555)
+    user = os.geteuid()
+    os.seteuid(user or 65534)  # root may write everywhere
+    try:
+        assert [files.load(ids) is None for ids in (IDS, (2,))] == [False, True]
+    finally:
+        os.seteuid(user)
+
+
 def test_a_full_disk_leaves_nothing_half_written(files: PrefixFiles, caplog: pytest.LogCaptureFixture) -> None:
     folder = files.path(IDS).parent
     folder.mkdir()
