@@ -6,6 +6,7 @@ here before the call. The context belongs to one thread at a time; `encode` and 
 
 import ctypes
 import logging
+import math
 import os
 import threading
 import time
@@ -36,6 +37,7 @@ CGROUP = Path("/sys/fs/cgroup")
 LOADAVG = Path("/proc/loadavg")
 N_BATCH = 256  # rows that one step may hold
 NULL_TOKEN = -1
+GREEDY = 1e-3  # temperatures below are 0: logits over them leave the range of a float
 _LEVELS = {2: logging.DEBUG, 3: logging.DEBUG, 4: logging.ERROR}  # ggml.h: info, warning, error
 
 
@@ -154,7 +156,7 @@ class LlamaModel:
         repack: Whether to keep a second copy of the weights, rearranged for steps of a few rows.
 
     Raises:
-        ModelUnfit: llama.cpp refuses the file.
+        ModelUnfit: llama.cpp refuses the file, or the model has more than attention.
         EngineError: There is no memory for the context.
     """
 
@@ -170,6 +172,12 @@ class LlamaModel:
         self._model: Any = lib.llama_model_load_from_file(os.fsencode(path), model_params)
         if not self._model:
             raise ModelUnfit(f"llama.cpp cannot load {path.name}; the log says why. Fetch it again, or take another.")
+        if lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model):
+            lib.llama_model_free(self._model)
+            raise ModelUnfit(
+                f"{path.name} keeps a state that cannot be shared or cut; give a model of attention alone.",
+                code="model_not_chat",
+            )
         if repack:
             release_mapping(path)
         self._vocab = lib.llama_model_get_vocab(self._model)
@@ -288,11 +296,25 @@ class LlamaModel:
         return np.ctypeslib.as_array(pointer, (self.n_vocab,))
 
     def sample(self, sampler: "Sampler", row: int, *, speak: bool) -> int:
-        """Return the next token of a wanted row; with `speak`, one that can become text."""
-        if speak:
-            self.logits(row)[list(self._silent)] = -np.inf
-        token: int = lib.llama_sampler_sample(sampler.chain, self._ctx, row)
-        return token
+        """Return the next token of a wanted row; with `speak` and without a grammar, one that can become text.
+
+        Raises:
+            EngineError: `bad_schema`: the grammar lets nothing pass. Accepting that would end the process.
+        """
+        logits = self.logits(row)
+        if not sampler.has_grammar:
+            if speak:
+                logits[list(self._silent)] = -np.inf
+            return int(lib.llama_sampler_sample(sampler.chain, self._ctx, row))
+        data = np.zeros(self.n_vocab, "i4,f4,f4")
+        data["f0"], data["f1"] = np.arange(self.n_vocab), logits
+        left = lib.llama_token_data_array(data.ctypes.data_as(lib.llama_token_data_p), self.n_vocab, -1, False)
+        lib.llama_sampler_apply(sampler.chain, ctypes.byref(left))
+        drawn = left.data[left.selected]
+        if not drawn.logit > -math.inf:  # false of a NaN, too
+            raise EngineError("The model has no token that fits the JSON Schema here.", code="bad_schema")
+        lib.llama_sampler_accept(sampler.chain, drawn.id)
+        return int(drawn.id)
 
     def grammar(self, json_schema: str) -> Any:
         """Return a sampler that lets nothing pass but JSON of this schema; ours to free, or its chain's.
@@ -365,12 +387,13 @@ class Sampler:
 
     def __init__(self, params: SamplingParams, seed: int, model: "LlamaModel") -> None:
         # The grammar comes first: behind top_k it may reject all that is left, which ends the process.
+        self.has_grammar = bool(params.json_schema)
         parts = [model.grammar(params.json_schema)] if params.json_schema else []
         if params.repeat_penalty != 1 and params.repeat_last_n:
             parts.append(
                 lib.llama_sampler_init_penalties(model.n_vocab, params.repeat_last_n, params.repeat_penalty, 0, 0)
             )
-        if params.temperature <= 0:
+        if params.temperature < GREEDY:
             parts.append(lib.llama_sampler_init_greedy())
         else:
             # top_k before top_p: top_p alone sorts the whole vocabulary, a hundred times slower.

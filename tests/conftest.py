@@ -80,6 +80,7 @@ def write_tiny_llama(
     tensors: bool = True,
     n_ctx: int = 8192,
     chat_template: bool = True,
+    arch: str = "llama",
 ) -> Path:
     """Write a two-layer Mistral-shaped model with random weights that says French words.
 
@@ -91,9 +92,14 @@ def write_tiny_llama(
         tensors: False writes the vocabulary alone.
         n_ctx: Context length that it announces.
         chat_template: Whether it holds one.
+        arch: "jamba" has the same layers and counts as hybrid.
     """
     pieces, scores, types = _vocabulary(inst_is_control)
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, arch)
+    if arch == "jamba":
+        writer.add_ssm_inner_size(2 * WIDTH)
+        for add in (writer.add_ssm_conv_kernel, writer.add_ssm_state_size, writer.add_ssm_time_step_rank):
+            add(1)
     writer.add_name("tiny")
     writer.add_context_length(n_ctx)
     writer.add_embedding_length(WIDTH)
