@@ -32,7 +32,7 @@ from engines.steps import prompt_rows
 from engines.template import template_agrees
 from engines.tuning import open_tuned
 from engines.waiting import Job, WaitingLine
-from errors import EngineError, EngineTimeout
+from errors import EngineError, EngineTimeout, place_of
 
 logger = logging.getLogger(__name__)
 
@@ -298,8 +298,9 @@ class LlamaCppEngine:
     def _fits(self, job: Job) -> bool:
         """Whether there are cells for all that this job may come to, beside what the running ones were promised."""
         prompt = job.prompt
-        known = prompt.ids[: prompt.n_shared] in self._residents.prefixes
-        need = len(prompt.ids) + (room(prompt, job.params) if job.params else 0) - (prompt.n_shared if known else 0)
+        need = len(prompt.ids) + (room(prompt, job.params) if job.params else 0)
+        if prefix := self._residents.prefixes.get(prompt.ids[: prompt.n_shared]):  # what is wanted counts as unread
+            need -= prompt.n_shared if prefix.wanted else len(prefix.sequence.tokens)
         unread = sum(len(p.ids) - len(p.sequence.tokens) for p in self._residents.prefixes.values() if p.wanted)
         return need + unread + sum(slot.promised for slot in self._slots) <= self._residents.n_available()
 
@@ -312,7 +313,10 @@ class LlamaCppEngine:
         if params:
             try:
                 slot.answer = Answer(job, params, self._model, Sampler(params, _seed(params), self._model))
-            except EngineError as error:
+            except Exception as error:
+                if not isinstance(error, EngineError):  # one request's fault is not the others'
+                    logger.error("request %d: %s at %s", job.number, type(error).__name__, place_of(error))
+                    error = EngineError("The answer could not begin; the log says where.")
                 self._end(slot, error)
                 return
         if shared and (prefix := self._residents.prefix(shared, pinned=params is None)):
@@ -526,8 +530,8 @@ class LlamaCppEngine:
             try:
                 self._model.reopen()
                 self._residents.forget()
-            except EngineError as last:
-                self._give_up(str(last))
+            except Exception as last:  # whatever it is, all who wait are told
+                self._give_up(f"no new context: {last}")
         self._residents.active.clear()  # what they held is uncertain: not to be kept as resting chats
         for slot in list(self._slots):
             self._end(slot, EngineError("The engine failed; the log says why."))

@@ -5,7 +5,10 @@ import gc
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
+import tracemalloc
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -18,8 +21,10 @@ import pytest
 from engines.base import ChatMessage, EngineEvent, Finished, SamplingParams, Token, Usage
 from engines.llama_cpp import MAX_FAILURES, LlamaCppEngine
 from engines.llama_model import LlamaModel
+from engines.prefix_files import PrefixFiles
 from engines.prompt import Prompt
 from engines.scoring import ScoringModel
+from engines.waiting import Job
 from errors import EngineError, EngineTimeout
 
 KANT = "Tu es Kant. Tu parles de la loi et de la raison, sans peur. " * 4
@@ -242,6 +247,17 @@ async def test_more_than_fits_at_once_waits_and_is_served(open_engine: Open) -> 
         assert usage.completion_tokens == 24
 
 
+async def test_a_system_prompt_read_in_part_counts_for_that_part(open_engine: Open) -> None:
+    engine = open_engine()
+    ids = tuple(engine._format.prefix(KANT))
+    assert engine._residents.prefix(ids)  # of one who left at once
+    left = engine._residents.cells.n_cells - len(ids)
+    for count in (left, left + 1):
+        params = replace(LIKELIEST, max_tokens=count)
+        job = Job(Prompt(ids, len(ids)), params, None, asyncio.get_running_loop())
+        assert engine._fits(job) == (count == left)
+
+
 async def test_a_sliding_window_through_edits_eviction_and_restarts(
     open_engine: Open, gemma_gguf: Path, tmp_path: Path
 ) -> None:
@@ -332,16 +348,50 @@ async def test_an_answer_in_json_beside_answers_in_prose(open_engine: Open) -> N
     assert results[1][0] == (await answer(engine, ask("Et la loi ?")))[0]
 
 
-HUGE = json.dumps({"enum": [f"mot {n}" for n in range(20_000)]})
+AGAIN = {"$ref": "#/$defs/a"}
+REFUSED: list[Any] = [
+    [], 1, {"type": "zorglub"}, {"$ref": "#/zorglub"}, {"$ref": "#"}, {"enum": [f"mot {n}" for n in range(500)]},
+    {"$defs": {"a": {"items": {"anyOf": [AGAIN, AGAIN]}}}, **AGAIN}, {"items": {}, "maxItems": 10**7}, {"minItems": -1},
+    {"type": "string", "minLength": 10**7}, {"enum": [], "title": "zorglub"},
+    *({"pattern": f"^zorglub{odd}$"} for odd in (r"\d", "\ud800", "{9999999}", "(a?){90}", "a*b*c*", "a" * 200)),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("schema", ["{", "[]", "1", '{"type": "nothing"}', '{"$ref": "#/absent"}', HUGE])
-async def test_a_schema_that_cannot_be_used_is_refused(open_engine: Open, schema: str) -> None:
+async def test_a_schema_that_cannot_be_used_is_refused(
+    open_engine: Open, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     engine = open_engine()
-    with pytest.raises(EngineError) as caught:
-        await answer(engine, ask("Libre ?"), replace(LIKELIEST, json_schema=schema))
-    assert caught.value.code == "bad_schema"
+    for schema in ("{", *map(json.dumps, REFUSED)):
+        tracemalloc.start()
+        with pytest.raises(EngineError, match="JSON Schema") as caught:
+            await answer(engine, ask("Libre ?"), replace(LIKELIEST, json_schema=schema))
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+        tracemalloc.stop()
+        assert caught.value.code == "bad_schema"
+        assert "zorglub" not in f"{caught.value} {caplog.text} {capfd.readouterr()}"
     assert (await answer(engine, ask("Libre ?")))[0]
+
+
+async def dead_ends(gguf: str) -> None:
+    engine = LlamaCppEngine(gguf, threads=1, kernels="tiled")
+    for schema, text in (
+        ({"pattern": "^[b-a]$"}, None),
+        ({"$defs": {"zzz": {"enum": []}}, "$ref": "#/$defs/zzz"}, None),
+        ({"$defs": {"zzz": {"pattern": "^a{2}[é-é]$"}}, "$ref": "#/$defs/zzz"}, "aaé"),
+        ({"const": '"é" \\ 😀\n'}, '"é" \\ 😀\n'),
+    ):
+        for temperature in (0.0, 2e-38, 0.7):
+            params = SamplingParams(temperature, top_p=1.0, json_schema=json.dumps(schema))
+            try:
+                assert json.loads((await answer(engine, ask("Libre ?"), params))[0]) == text
+            except EngineError:
+                assert text is None
+    engine.close()
+
+
+def test_no_grammar_ends_the_process(tiny_gguf: Path) -> None:
+    code = "import asyncio, sys, tests.engines.test_batching as t; asyncio.run(t.dead_ends(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, tiny_gguf], check=True)
 
 
 # Faults
@@ -365,6 +415,8 @@ async def test_a_failed_step_is_told_to_all_and_the_context_is_made_anew(open_en
     long_one = replace(LIKELIEST, max_tokens=2000)
     running = [asyncio.create_task(answer(engine, ask(f"{n} ?"), long_one)) for n in range(3)]
     await asyncio.sleep(0.05)
+    with pytest.raises(EngineError, match="begin"):  # and costs nobody else
+        await answer(engine, ask("Loi ?"), replace(DRAWN, top_k=0.5))  # type: ignore[arg-type]
     results = await asyncio.gather(answer(engine, ask("Une panne ?")), *running, return_exceptions=True)
     assert all(isinstance(result, EngineError) and result.code == "engine_failed" for result in results)
     assert (engine.stats.failures, engine.failure) == (1, None)
@@ -374,6 +426,16 @@ async def test_a_failed_step_is_told_to_all_and_the_context_is_made_anew(open_en
     assert after == before
     assert engine.stats.rows - rows < 24 + 12
     assert usage.cached_tokens > 0
+
+
+async def test_an_engine_that_cannot_start_anew_tells_all(open_engine: Open) -> None:
+    engine = open_engine(kind=FaultyEngine)
+    await engine.warm(KANT)
+    engine._residents._files = PrefixFiles(Path("\0"), "")  # no file has such a name
+    calls = (answer(engine, ask(text)) for text in ("Libre ?", "Une panne ?"))
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(result, EngineError) for result in results)
+    assert "null byte" in str(engine.failure)
 
 
 async def test_an_engine_that_fails_again_and_again_says_so(open_engine: Open) -> None:
