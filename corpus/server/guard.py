@@ -2,6 +2,7 @@
 
 A server on this machine's own address is not out of reach of web pages: a browser sends what they tell it to. So a
 foreign Host (a name that points here) and a foreign Origin are refused, and a POST must be JSON, which no form sends.
+The GET of an image has no Origin, and could take an instruction: its Sec-Fetch-Site says that it is another page's.
 """
 
 import base64
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 OPEN = ("/health",)  # needs no token
+FOREIGN = ("cross-site", "same-site")  # Sec-Fetch-Site of another page: elsewhere, or on another port of this machine
 
 
 def refusal(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -72,6 +74,7 @@ class Guard:
         try:
             host = urlsplit(f"//{headers.get('host', '')}").hostname
             known = host in self._names and (origin is None or urlsplit(origin).hostname in self._names)
+            known = known and headers.get("sec-fetch-site") not in FOREIGN
         except ValueError:  # of a bracket that does not close
             known = False
         return None if known else refusal(403, "foreign_host", "this server answers this machine alone.")

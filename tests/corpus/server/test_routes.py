@@ -84,6 +84,14 @@ def test_bad_requests_are_named(
     assert (workshop.folder / "log.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize(("site", "taken"), [("cross-site", 0), ("same-site", 0), ("same-origin", 1), ("none", 1)])
+def test_no_other_page_takes_an_instruction(client: TestClient, workshop: Workshop, site: str, taken: int) -> None:
+    """An image sends no Origin; its browser says of what site the page is."""
+    answered = client.get("/next-instruction", headers={"sec-fetch-site": site})
+    assert answered.status_code == (200 if taken else 403)
+    assert len(workshop.instructions) == taken
+
+
 def test_a_name_that_is_no_name(client: TestClient) -> None:
     assert client.get("/next-instruction", params={"agent_id": "a b"}).status_code == 422
     assert client.get("/next-instruction", params={"agent_id": "²"}).status_code == 422
