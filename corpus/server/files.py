@@ -3,7 +3,8 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -102,7 +103,16 @@ class Files:
         }
 
     def make_again(self, events: Iterable[Event], state: State) -> None:
-        """Apply every event to a fresh state and write every file: what a run without a stop would have left."""
+        """Apply every event to a fresh state and write every file: what a run without a stop would have left.
+
+        Raises:
+            CorpusError: As for `add`.
+        """
+        with self._on_disk():
+            self._write_all(events, state)
+
+    def _write_all(self, events: Iterable[Event], state: State) -> None:
+        self.close()  # each file is replaced, and what is left to write in an open one is not written twice
         for name in ("instructions", "submissions"):
             (self.folder / name).mkdir(exist_ok=True)
         lines: dict[str, list[str]] = {name: [] for name in APPENDED}
@@ -127,9 +137,9 @@ class Files:
             said: `report.numbers` after the last one.
 
         Raises:
-            CorpusError: The disk refuses (`code`: files_lag); the log has the events, so the next start mends it.
+            CorpusError: The disk refuses (`code`: files_lag); the log has the events, so `make_again` mends it.
         """
-        try:
+        with self._on_disk():
             for event, one in happened:
                 made = self._derived(event, one)
                 for name, line in made.lines.items():
@@ -140,15 +150,21 @@ class Files:
                 for name, content in made.files.items():
                     write_whole(self.folder / name, content)
             self._summarise(said)
+
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise CorpusError(
-                f"{self.folder}: {error.strerror}; the log is whole, make room and start again.", code="files_lag"
+                f"{self.folder}: {error.strerror}; the log is whole, make room and ask again.", code="files_lag"
             ) from None
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close what is open; what cannot be written any more is made again from the log."""
         for file in self._open.values():
-            file.close()
+            with suppress(OSError):
+                file.close()
         self._open.clear()
 
     def _summarise(self, said: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from corpus.server.log import Event
 from corpus.server.paths import reached
 from corpus.server.quotas import Cell, Plan, largest_remainder
 from corpus.server.sampler import Sampler
-from corpus.server.targets import Target
+from corpus.server.targets import Finding, Target
 from corpus.server.texts import Copies
 from errors import CorpusError
 
@@ -38,6 +38,8 @@ class Instruction:
         rejects: Texts refused so far.
         sent: Texts that came in all, to number them.
         sha: Of the text that settled it, or "".
+        refused: The same of the last text refused, or "".
+        findings: What was wrong with that one.
         handed: Whether its lease has changed hands, so that the token has to be shown.
     """
 
@@ -51,6 +53,8 @@ class Instruction:
     rejects: int = 0
     sent: int = 0
     sha: str = ""
+    refused: str = ""
+    findings: tuple[Finding, ...] = ()
     handed: bool = False
 
 
@@ -141,13 +145,13 @@ class State:
 
     def _renewed(self, one: Instruction, event: Event) -> Instruction:
         if event["agent"] != one.agent:
-            self.live.pop(one.agent, None)
+            self._let_go(one)
             self.live[event["agent"]] = one.id
             one = replace(one, agent=event["agent"], token=event["token"], handed=True)
         return replace(one, expires_at=event["expires_at"])
 
     def _accepted(self, one: Instruction, event: Event) -> Instruction:
-        self.live.pop(one.agent, None)
+        self._let_go(one)
         self.times.append(event["at"])
         for name, level in one.cell.items():
             self.accepted[name][level] += 1
@@ -157,13 +161,15 @@ class State:
         return replace(one, status="accepted", sha=event["sha"], sent=one.sent + 1)
 
     def _review(self, one: Instruction, event: Event) -> Instruction:
-        self.live.pop(one.agent, None)
+        self._let_go(one)
         self.waiting[one.id] = event
         self.copies.add(event["text"])
         return replace(one, status="review", sha=event["sha"], sent=one.sent + 1)
 
     def _rejected(self, one: Instruction, event: Event) -> Instruction:
         self.rejects.append(event)
+        found = tuple(Finding(*named) for named in event["findings"])
+        one = replace(one, refused=event["sha"], findings=found)
         if self.waiting.pop(one.id, None) is not None:
             return self._ended(replace(one, status="rejected"))
         one = replace(one, rejects=one.rejects + 1, sent=one.sent + 1)
@@ -178,9 +184,14 @@ class State:
     def _surplus(self, one: Instruction, event: Event) -> Instruction:
         return replace(one, sha=event["sha"], sent=one.sent + 1)
 
+    def _let_go(self, one: Instruction) -> None:
+        """End a lease; an agent whose text waited for a person may hold another instruction by then."""
+        if self.live.get(one.agent) == one.id:
+            del self.live[one.agent]
+
     def _ended(self, one: Instruction) -> Instruction:
         """Give the quota of a cell back."""
-        self.live.pop(one.agent, None)
+        self._let_go(one)
         self.sampler.give_back(one.cell)
         self.returned += 1
         return one

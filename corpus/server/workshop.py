@@ -113,6 +113,7 @@ class Workshop:
         # Of the files. Taken before the guard, never after it; where an event writes them at once, the same lock.
         self._writing = threading.RLock() if later else self._guard
         self._unwritten: deque[tuple[Event, Instruction]] = deque()
+        self._behind = False  # what was to be written was not, or in part: a file may lack lines
         self._lag: CorpusError | None = None
         self._happened, self._closing = threading.Event(), False
         self._ready: deque[Drawn] = deque()
@@ -257,26 +258,37 @@ class Workshop:
             self.catch_up()
         except CorpusError as error:
             self._lag = error  # told to whoever asks next
-            log.error("%s", error)
-        except Exception as error:  # a domain's own, which must not end the thread that writes for all
-            log.exception("the files lag behind the log")
-            self._lag = CorpusError(
-                f"{self.folder}: {error!r}; the log is whole, mend the domain and start again.", code="files_lag"
-            )
+            log.error("the files lag behind the log: %s", error, exc_info=error.__cause__)
 
     def catch_up(self) -> None:
-        """Write what the events so far leave in the files.
+        """Write what the events so far leave in the files; where that has failed before, all of them anew from the log.
 
         Raises:
-            CorpusError: The disk refuses (`code`: files_lag); the log has it all, so the next start mends it.
+            CorpusError: The disk refuses, or the domain breaks (`code`: files_lag); the log has it all, and the
+                next call or the next start makes the files again.
         """
         with self._writing:
             with self._guard:
                 made = list(self._unwritten)
                 self._unwritten.clear()
                 said = numbers(self._state)
-            if made:
-                self._files.add(made, said)
+                events = list(self._log.events())[1:] if self._behind else []
+            if not made and not self._behind:
+                return
+            behind, self._behind = self._behind, True  # until nothing lacks in any file
+            try:
+                if behind:
+                    now = self._state
+                    self._files.make_again(events, State(now.domain, now.plan, now.seed, Copies(), now.paths))
+                else:
+                    self._files.add(made, said)
+            except CorpusError:
+                raise
+            except Exception as error:  # a domain's own, which must not end the thread that writes for all
+                raise CorpusError(
+                    f"{self.folder}: {error!r}; the log is whole, mend the domain and start again.", code="files_lag"
+                ) from error
+            self._behind = False
 
     def renew(self, name: str, agent: str, token: str | None = None) -> Instruction:
         """Begin the lease of a live instruction again; with its token, another agent takes it over.
@@ -309,8 +321,8 @@ class Workshop:
     def submit(self, name: str, agent: str, text: str, token: str | None = None) -> Verdict:
         """Take a text back.
 
-        The same text again gets the same answer; an accepted instruction refuses another one. A text is compared with
-        thousands of others before the state is locked, so that nobody else waits for that.
+        The same text again gets the same answer and uses up no attempt; an accepted instruction refuses another one. A
+        text is compared with thousands of others before the state is locked, so that nobody else waits for that.
 
         Raises:
             CorpusError: No text of a case (`refuse_unfit`), unknown, another agent's, or settled with another text
@@ -388,7 +400,11 @@ class Workshop:
             return at(self._state)
 
     def read(self, name: str) -> bytes:
-        """Return one of the files as it is after the last event; nothing is written meanwhile."""
+        """Return one of the files as it is after the last event; nothing is written meanwhile.
+
+        Raises:
+            CorpusError: As for `catch_up`: a file that lacks lines is not returned.
+        """
         with self._writing:
             self.catch_up()
             return (self.folder / name).read_bytes()
@@ -427,15 +443,17 @@ class Workshop:
         return one
 
     def _settled(self, name: str, agent: str, token: str | None, text: str, sha: str) -> Verdict | None:
-        """Return the answer to a text whose instruction is not leased any more; None while it is."""
+        """Return the answer to a text that came before, or whose instruction is not leased any more; else None."""
         now = self._expire()
         one = self._own(name, agent, token)
-        if one.status == "leased":
-            return None
         if one.status in ("accepted", "review"):
             if sha == one.sha:
                 return Verdict("accepted" if one.status == "accepted" else "review")
             raise CorpusError(f"{name} is settled with another text; ask for the next one.", code="settled")
+        if sha == one.refused:
+            return Verdict("rejected", one.findings, again=one.status == "leased")
+        if one.status == "leased":
+            return None
         if sha != one.sha:
             self._record({"event": "surplus", "at": now, "id": name, "agent": agent, "text": text, "sha": sha})
         return Verdict("surplus")

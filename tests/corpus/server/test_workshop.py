@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from corpus.server.domain import load_domain
-from corpus.server.files import APPENDED, FULL, SUMMARIES, TRAIN
+from corpus.server.files import APPENDED, CASES, FULL, SUMMARIES, TRAIN
 from corpus.server.state import Instruction, seeded_counts
 from corpus.server.targets import from_toon, to_toon
 from corpus.server.workshop import AHEAD, MOST_REJECTS, SeedCorpus, Workshop
@@ -156,8 +156,8 @@ def test_quota_comes_back_on_expiry_and_after_the_last_reject(tmp_path: Path) ->
     assert two is not None
     assert workshop.next("eve") is None
     assert not workshop.summary()["done"]
-    for _ in range(MOST_REJECTS):
-        verdict = workshop.submit(two.id, "bob", "non")
+    for number in range(MOST_REJECTS):
+        verdict = workshop.submit(two.id, "bob", f"non {number}")
     assert not verdict.again
     assert workshop.next("eve") is not None
     clock.now += 10_000
@@ -167,6 +167,27 @@ def test_quota_comes_back_on_expiry_and_after_the_last_reject(tmp_path: Path) ->
     assert again.id != one.id
     assert "surplus.jsonl" in {path.name for path in tmp_path.iterdir()}
     workshop.close()
+
+
+def test_a_refused_text_again_is_refused_again_and_uses_up_no_attempt(tmp_path: Path) -> None:
+    workshop = open_workshop(tmp_path)
+    one = workshop.next("ada")
+    assert one is not None
+    for number in range(MOST_REJECTS):
+        first = workshop.submit(one.id, "ada", f"non {number}")
+        assert (first.status, first.again) == ("rejected", number < MOST_REJECTS - 1)
+        assert first.findings
+        before = (tmp_path / "log.jsonl").read_bytes()
+        for _ in range(3):
+            assert workshop.submit(one.id, "ada", f"non {number}") == first
+        assert (tmp_path / "log.jsonl").read_bytes() == before
+    assert workshop.submit(one.id, "ada", write(one)).status == "surplus"  # another text is kept
+    kept = dict(workshop.instructions)
+    workshop.close()
+    again = open_workshop(tmp_path)
+    assert again.instructions == kept
+    assert again.submit(one.id, "ada", f"non {MOST_REJECTS - 1}") == first
+    again.close()
 
 
 def test_a_renewed_lease_lives_on(tmp_path: Path) -> None:
@@ -197,7 +218,7 @@ def fill(workshop: Workshop, clock: Clock, *, until: int, seed: int = 0) -> None
         if fate < 0.1:
             clock.now += 4000
         elif fate < 0.25:
-            workshop.submit(one.id, agent, "non")
+            workshop.submit(one.id, agent, f"non {step}")
         else:
             workshop.submit(one.id, agent, write(one, str(step)))
 
@@ -389,6 +410,25 @@ def test_a_person_decides_what_the_checks_cannot(tmp_path: Path, accept: bool) -
     again.close()
 
 
+@pytest.mark.parametrize("accept", [True, False])
+def test_a_decision_leaves_what_the_writer_holds_by_then(tmp_path: Path, accept: bool) -> None:
+    clock = Clock()
+    workshop = open_workshop(tmp_path, clock)
+    one = workshop.next("ada")
+    assert one is not None
+    for word in ("ce soir", "le matin avec ta sœur", "à midi, dans la cour du lycée"):
+        verdict = workshop.submit(one.id, "ada", MISSING.format(word))
+    assert verdict.status == "review"
+    second = workshop.next("ada")
+    assert second is not None
+    workshop.decide(one.id, accept=accept)
+    assert workshop.next("ada") == second
+    clock.now += 10_000
+    assert (workshop.summary()["leased"], workshop.summary()["expired"]) == (0, 1)
+    assert workshop.instructions[second.id].status == "expired"
+    workshop.close()
+
+
 def test_a_seed_corpus_counts_and_is_not_copied(tmp_path: Path) -> None:
     known = "Élève : je suis tombé et je ne sais pas si je me relève demain\nPhilosophe : et que veux-tu, toi ?"
     messages = [{"role": "user", "content": "Dis ?"}, {"role": "assistant", "content": "Oui."}]
@@ -562,3 +602,28 @@ def test_files_that_lag_are_told_to_whoever_asks_next_and_mended_at_the_next_sta
     assert sorted(again.instructions) == ["INS-0001", "INS-0002"]
     again.close()
     assert json.loads((tmp_path / "summary.json").read_bytes())["issued"] == 2
+
+
+def test_a_file_that_lacks_lines_is_refused_until_it_is_made_again(tmp_path: Path) -> None:
+    """One file cannot be written, so that those after it lack the case as well, and later events come on top."""
+    workshop = Workshop(tmp_path, DOMAIN, total=40, seed=1, later=True)
+    try:
+        one, two = workshop.next("ada"), workshop.next("bob")
+        assert one is not None
+        assert two is not None
+        assert workshop.read(TRAIN) == b""
+        (tmp_path / CASES).unlink()
+        (tmp_path / CASES).mkdir()  # cannot be written
+        assert workshop.submit(one.id, "ada", write(one)).status == "accepted"
+        for _ in range(2):
+            with pytest.raises(CorpusError) as caught:
+                workshop.read(TRAIN)
+            assert caught.value.code == "files_lag"
+        assert workshop.submit(two.id, "bob", write(two)).status == "accepted"
+        (tmp_path / CASES).rmdir()
+        assert [len(workshop.read(name).splitlines()) for name in (CASES, TRAIN, FULL)] == [2, 2, 2]
+    finally:
+        workshop.close()
+    kept = files_of(tmp_path)
+    open_workshop(tmp_path).close()
+    assert files_of(tmp_path) == kept
