@@ -50,7 +50,7 @@ def drill(
     tests = [text_of(row) for row in rows if row["split"] == "test"]
     made: list[Exercise] = []
     seen: set[str] = set()
-    for owner, entry in _trained(rows, bank):
+    for owner, entry in trained(rows, bank):
         for number in range(per_content):
             draft = draw(FORMS[number % len(FORMS)], owner, entry, said, negations, turning)
             one = item(owner, number + 1, entry, draft, []) | {"id": f"drill-{entry.id}-{number + 1}"}
@@ -62,7 +62,7 @@ def drill(
     return made
 
 
-def _trained(rows: Sequence[Row], bank: Mapping[str, Sequence[Entry]]) -> Iterator[tuple[Row, Entry]]:
+def trained(rows: Sequence[Row], bank: Mapping[str, Sequence[Entry]]) -> Iterator[tuple[Row, Entry]]:
     """Yield each entry that training may see, with the base item that owns it."""
     owners = {row["bank"]: row for row in rows if row.get("bank")}
     for entry in (one for scheme in bank for one in bank[scheme]):
@@ -112,7 +112,7 @@ def cross(
     from rapidfuzz import fuzz, process
 
     turning = Turning(seed)
-    crossing = _Crossing(list(_trained(rows, bank)), turning, Filling(turning, lexicon))
+    crossing = _Crossing(list(trained(rows, bank)), turning, Filling(turning, lexicon))
     tests = [text_of(row) for row in rows if row["split"] == "test"]
     schemes = tuple(bank)
     made: list[Exercise] = []

@@ -1,16 +1,24 @@
-"""Targets of dialogues by a scheme, their rules, and the form of their texts. Knows the bank of contents."""
+"""Targets of dialogues by a scheme, their rules, and the form of their texts.
+
+Knows the bank of contents, and the dataset: what test items are about is not handed out.
+"""
 
 import random
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from corpus.check import ANSWER_WORDS, invites, is_mojibake, sentences, words
+from corpus.dialogues import read_objects
 from corpus.logic import follows, letters_of
 from corpus.schemes.bank import Entry, load_bank
+from corpus.schemes.check import AUGMENTED
 from corpus.schemes.drafts import Draft, refusal
 from corpus.schemes.drafts import dialogue as drafted_dialogue
+from corpus.schemes.drill import trained
 from corpus.schemes.surfaces import load_surfaces
 from corpus.server.quotas import Cell
 from corpus.server.targets import Finding, Target
@@ -18,6 +26,7 @@ from corpus.server.texts import Fact
 from personas import get_persona, get_scheme
 
 MOST_SENTENCE_WORDS = 24
+DATASET = Path(__file__).parents[3] / "data" / AUGMENTED
 _SPOKEN = re.compile(
     r"\A\s*[ÉE]l[èe]ve\s*:\s*(?P<pupil>\S.*?)\s*\n\s*Philosophe\s*:\s*(?P<answer>\S.*?)\s*\Z", re.DOTALL
 )
@@ -25,7 +34,11 @@ _SPOKEN = re.compile(
 
 @cache
 def _bank() -> Mapping[str, list[Entry]]:
-    return load_bank()
+    """Return the contents by scheme that training may see: what is written of them is trained on."""
+    found: dict[str, list[Entry]] = defaultdict(list)
+    for _, entry in trained([row for _, row in read_objects(DATASET)], load_bank()):
+        found[entry.scheme].append(entry)
+    return found
 
 
 def _draft(entry: Entry, form: str) -> Draft:

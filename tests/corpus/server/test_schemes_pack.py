@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from corpus.dialogues import read_objects
+from corpus.domains.schemes.pack import DATASET
 from corpus.server.domain import load_domain
 from corpus.server.sampler import Sampler
 from corpus.server.targets import empties, from_toon, to_toon
@@ -39,6 +41,17 @@ def test_every_cell_of_meaning_has_valid_targets() -> None:
             assert from_toon(f"```toon\n{to_toon(made)}\n```") == made
             assert (made["philosopher"], made["scheme"]["id"], made["form"]) == levels
     assert len(made_of) == 3 * 12 * 2
+
+
+def test_no_content_of_a_test_item_is_handed_out() -> None:
+    conclusions: dict[str, set[str]] = {"train": set(), "test": set()}
+    for _, row in read_objects(DATASET):
+        conclusions[row["split"]].add(row["conclusion"])
+    tested = conclusions["test"] - conclusions["train"]
+    for levels in itertools.product(*(DOMAIN.weights[name] for name in ("philosopher", "scheme", "form"))):
+        cell = {**CELL, **dict(zip(("philosopher", "scheme", "form"), levels, strict=True))}
+        said = {DOMAIN.target(cell, chance(seed))["conclusion"] for seed in range(8)}
+        assert said.isdisjoint(tested), levels
 
 
 def test_the_same_chance_makes_the_same_target() -> None:
