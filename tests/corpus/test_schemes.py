@@ -1,6 +1,7 @@
 """What is made of the base exercises: right French, right logic, no copy, nothing of the test in training."""
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -123,6 +124,27 @@ def test_the_bank_has_one_entry_for_each_base_item() -> None:
     assert {entry.notion for entry in ENTRIES} == set(NOTIONS)
     assert set(SLOTS) == set(SAID.schemes)
     assert all(slots_of(entry)["c"] for entry in ENTRIES)
+
+
+def test_opposites_have_one_subject() -> None:
+    for entry in BANK["OP"]:
+        said = re.match(r"quelque (.+?) n(?:e |')(\w+)", entry.texts["some"])
+        assert said, entry.id
+        assert re.match(rf"toute? {said[1]} {said[2]}\b", entry.texts["all"]), entry.id
+
+
+def test_a_verbal_distinction_is_concluded_of_its_two_words() -> None:
+    for entry in BANK["DS"]:
+        first, second = re.fullmatch(r"« (.+) » et « (.+) »", entry.texts["two_words"]).groups()  # type: ignore[union-attr]
+        for phrase in (first, second):
+            assert any(word in entry.texts["verbal"] for word in phrase.split() if len(word) > 3), entry.id
+
+
+def test_loci_of_bank_and_base_use_one_spelling() -> None:
+    def work(locus: str) -> str:
+        return re.sub(r"\d+", "", locus.split(",")[0])
+
+    assert {work(entry.locus) for entry in ENTRIES} <= {work(row["locus"]) for row in BASE_ROWS if row["locus"]}
 
 
 def test_a_base_exercise_said_again_keeps_its_logic() -> None:
