@@ -145,6 +145,8 @@ def test_a_request_is_read_as_it_was_asked() -> None:
     assert asked.options == options
     assert asked.request_id == "r-1"
     assert "tab-1" not in asked.talk
+    long = write_request(ASKED, "tab", AnswerOptions(max_tokens=1_000_000))
+    assert read_request(long, PERSONAS).options.max_tokens == 4096
 
 
 def test_every_request_has_an_id_of_its_own() -> None:
