@@ -13,6 +13,7 @@ import pytest
 from engines.base import ChatMessage, EngineEvent, Finished, Queued, SamplingParams, Token, Usage
 from engines.llama_cpp import PREFIX_CELLS, LlamaCppEngine
 from engines.llama_model import N_BATCH, LlamaModel, Sampler, free_cpus, granted_cpus
+from engines.prompt import Prompt
 from engines.residents import N_PREFIXES
 from engines.text import sentence_end
 from errors import EngineBusy, EngineError, EngineTimeout, ModelUnfit
@@ -171,6 +172,19 @@ async def test_warm_prompts_are_shared_with_every_chat(engine: LlamaCppEngine) -
     assert again.cached_tokens == again.prompt_tokens - 1  # another pupil's question is known too
 
 
+async def test_caches_do_not_change_the_answer(tiny_gguf: Path) -> None:
+    """The same chat on a fresh engine, on a warm one, after other chats, and after an edited question."""
+    engine = LlamaCppEngine(tiny_gguf, threads=1, n_ctx=1024)
+    chat = ask("Libre ?", "Peut-être.", "Et la joie ?")
+    fresh, _ = await answer(engine, chat, LIKELIEST)
+    await engine.warm(KANT)
+    await engine.warm(SPINOZA)
+    for other in (ask("La loi ?"), ask("La loi ?", system=SPINOZA), ask("Libre ?", "Peut-être.", "Et la loi ?")):
+        await answer(engine, other)
+        assert (await answer(engine, chat, LIKELIEST))[0] == fresh
+    engine.close()
+
+
 async def test_more_warm_prompts_than_places(engine: LlamaCppEngine) -> None:
     prompts = [f"Tu es le numéro {number}. " + "Tu parles de la joie. " * 20 for number in range(14)]
     for prompt in prompts:
@@ -288,6 +302,26 @@ async def test_a_deadline_passes_in_the_answer(wide: LlamaCppEngine) -> None:
     assert any(isinstance(event, Token) for event in seen)
 
 
+async def test_cancelling_while_the_prompt_is_read(wide: LlamaCppEngine) -> None:
+    long_prompt = ask("La joie est la cause. " * 300)
+    task = asyncio.create_task(answer(wide, long_prompt))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    after, _ = await answer(wide, ask("Libre ?"), LIKELIEST)
+    assert (await answer(wide, ask("Libre ?"), LIKELIEST))[0] == after
+
+
+async def test_many_at_once_each_get_their_own_answer(tiny_gguf: Path) -> None:
+    engine = LlamaCppEngine(tiny_gguf, threads=1, n_ctx=1024, queue_size=16)
+    chats = [ask(f"Question {number} ?") for number in range(12)]
+    together = await asyncio.gather(*(answer(engine, chat, LIKELIEST) for chat in chats))
+    for chat, (text, _) in zip(chats, together, strict=True):
+        assert (await answer(engine, chat, LIKELIEST))[0] == text
+    engine.close()
+
+
 def test_two_event_loops_at_once(engine: LlamaCppEngine) -> None:
     texts: list[str] = []
     threads = [
@@ -310,6 +344,29 @@ def test_a_loop_that_ends_in_the_middle_does_not_stop_the_engine(wide: LlamaCppE
 
 
 # Faults
+
+
+class FaultyEngine(LlamaCppEngine):
+    """Gives the model a token that it does not have when asked about faults."""
+
+    def _render(self, messages: Sequence[ChatMessage], max_tokens: int) -> Prompt:
+        prompt = super()._render(messages, max_tokens)
+        if "panne" in messages[-1]["content"]:
+            return Prompt((*prompt.ids, 10**6), prompt.n_shared)
+        return prompt
+
+
+async def test_a_failed_step_is_told_and_the_engine_lives_on(tiny_gguf: Path) -> None:
+    engine = FaultyEngine(tiny_gguf, threads=1, n_ctx=1024)
+    await engine.warm(KANT)
+    before, _ = await answer(engine, ask("Libre ?"), LIKELIEST)
+    with pytest.raises(EngineError) as caught:
+        await answer(engine, ask("Une panne ?"))
+    assert caught.value.code == "engine_failed"
+    after, end = await answer(engine, ask("Libre ?"), LIKELIEST)
+    assert after == before
+    assert end.usage.cached_tokens > 0  # its system prompt was read again and is shared
+    engine.close()
 
 
 def test_a_hybrid_model_is_refused(make_gguf: Callable[..., Path]) -> None:
