@@ -27,7 +27,7 @@ from errors import ConversionError
 log = logging.getLogger(__name__)
 
 Report = Callable[[str, float], None]
-KITCHEN = ".build"  # manifests, logs and the lock, inside the folder that is built
+KITCHEN = ".build"  # manifests, logs, lock and importance matrix, inside the folder that is built
 LOCK_WAIT_S = 1.0
 PACKAGES = ("llama-cpp-python", "torch", "transformers", "peft", "gguf")
 BITS = {"Q4_K_M": 4.9, "Q5_K_M": 5.7, "Q6_K": 6.6, "Q8_0": 8.5}  # a weight; of others we expect the most
@@ -90,8 +90,8 @@ class Recipe:
 
     @property
     def importance(self) -> Path:
-        """The importance matrix."""
-        return self.out / "imatrix.gguf"
+        """The importance matrix, beside the manifests: it is not published."""
+        return self.out / KITCHEN / "imatrix.gguf"
 
     def gguf(self, scheme: str) -> Path:
         """The GGUF of one scheme."""
@@ -147,24 +147,11 @@ def steps(recipe: Recipe, data_dir: Path) -> list[Step]:
     merge = ["merge", "--base", recipe.base, "--adapter", recipe.adapter, "--out", recipe.merged]
     if recipe.qlora:
         merge += ["--qlora", *held]
+    gguf = ["gguf", "--model", recipe.merged, "--out", recipe.floats]
+    gguf += ["--outtype", recipe.outtype, "--data-dir", data_dir]
     found = [
         _step("merge", merge, (recipe.base, recipe.adapter, *(recipe.held_out if recipe.qlora else ())), recipe.merged),
-        _step(
-            "gguf",
-            [
-                "gguf",
-                "--model",
-                recipe.merged,
-                "--out",
-                recipe.floats,
-                "--outtype",
-                recipe.outtype,
-                "--data-dir",
-                data_dir,
-            ],
-            (recipe.merged,),
-            recipe.floats,
-        ),
+        _step("gguf", gguf, (recipe.merged,), recipe.floats),
     ]
     if recipe.calibration:
         arguments = ["imatrix", "--model", recipe.merged, "--gguf", recipe.floats, "--out", recipe.importance]

@@ -14,6 +14,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
+from conversion.build import Recipe
 from conversion.hub import Plan, Published, plan_publish, publish
 from conversion.report import Gate, VerifyReport, folder_facts, write_report
 from errors import ConversionError
@@ -201,6 +202,13 @@ def test_what_is_not_verified_stays_here(
     with pytest.raises(ConversionError, match=said):
         send(hub, folder)
     assert hub.calls == []
+
+
+def test_the_importance_matrix_of_a_build_stays_here(folder: Path) -> None:
+    matrix = Recipe(folder, folder, folder, "model", ()).importance
+    matrix.parent.mkdir(exist_ok=True)
+    matrix.write_bytes(b"matrix")
+    assert set(plan_publish(folder, REPO, "v1").sizes) == {*FILES, "README.md", "Modelfile", "verify.json"}
 
 
 def test_a_report_that_contradicts_itself(folder: Path) -> None:
