@@ -1,7 +1,7 @@
 """Every gate between an adapter and the files that are published, run in order. Knows the gates; publishes nothing.
 
 Order: files, then vocabularies, then weights, then what the models say. A GGUF that is not whole is never loaded, as
-the C library would end the process; its other gates are skipped and say so.
+the C library would end the process; its other gates are skipped and say so. A header that we cannot read fails.
 """
 
 import logging
@@ -166,17 +166,21 @@ def _open_files(run: _Run) -> list[File]:
     found: list[File] = []
     used: set[str] = set()
     for path in run.subject.ggufs:
-        label = path.stem
+        label, unread = path.stem, ""
+        container: Container | None = None
         try:
             container = read_container(path)
             scheme = scheme_of(container)
             label = scheme if scheme not in used else path.stem
-        except ConversionError:
-            container = None
+        except ConversionError as error:
+            unread = str(error)
         used.add(label)
         whole = run.add(f"integrity {label}", lambda p=path, n=label: files.integrity(n, p))  # type: ignore[misc]
-        if container is None or whole.verdict != "pass":
+        if whole.verdict != "pass":
             run.gates.append(skipped(f"contents {label}", f"{path.name} is not whole; make it again first."))
+            continue
+        if container is None:
+            run.gates.append(Gate(f"contents {label}", "unread", None, "fail", unread))
             continue
         file = File(path, label, container, label not in FLOATS.values() and scheme not in FLOATS.values())
         sound = run.add(f"numbers {label}", lambda f=file: files.numbers(f.label, f.container))  # type: ignore[misc]

@@ -209,6 +209,12 @@ def truncated(made: Made, folder: Path) -> Subject:
     return replace(made.subject, ggufs=(path,))
 
 
+def unreadable_to_us(made: Made, folder: Path) -> Subject:
+    path = folder / "bf16.gguf"
+    path.write_bytes(made.bf16.read_bytes().replace(b"{{ bos_token }}", b"{{ bos_toke\xff }}", 1))
+    return replace(made.subject, ggufs=(path,))
+
+
 def missing_shard(made: Made, folder: Path) -> Subject:
     merged = Path(shutil.copytree(made.merged, folder / "merged"))
     (merged / "model.safetensors").unlink()
@@ -234,6 +240,7 @@ TABLE: list[tuple[Callable[[Made, Path], Subject], set[str]]] = [
     (lost_end, {"kl", "top-1", "perplexity", "greedy", "stop"}),
     (overflow, {"numbers"}),
     (truncated, {"integrity"}),
+    (unreadable_to_us, {"contents"}),
     (missing_shard, {"files", "merged weights", "checkpoint"}),
 ]
 
