@@ -172,9 +172,6 @@ def judge(
     held = loss <= max_loss
     figures = {"reference": reference.perplexity, "quantised": other.perplexity}
     first = Gate("perplexity", round(loss, 4), max_loss, "pass" if held else "fail", "" if held else more, figures)
-    if not embedder.is_file():
-        why = "The embedder is missing: run `python -m conversion embedder`."
-        return first, Gate("similarity", None, min_similarity, "skipped", why)
     alike = similarity(reference.answers, other.answers, embedder)
     n_prompts = len(reference.answers)
     verdict: Verdict = "fail" if alike < min_similarity else "pass" if n_prompts >= N_PROMPTS else "warn"
@@ -249,13 +246,16 @@ def quantise_for_gpu(
         report: Told each step.
 
     Raises:
-        ConversionError: A GPU is needed, the tool failed, or no attempt was good enough: the last report then stands
-            beside `out`, as `<out>.refused.json`.
+        ConversionError: A GPU or the embedder is missing, the tool failed, or no attempt was good enough: its report
+            then stands beside `out`, as `<out>.refused.json`.
         SourceError: The environment cannot be made.
     """
     needs_gpu(request)
     tool = TOOLS[request.layout]
     worker = _Tool(request, report)
+    embedder = data_dir / "models" / EMBEDDER_FILE
+    if not embedder.is_file():
+        raise ConversionError(f"{embedder} is missing: it compares answers. Run `python -m conversion embedder`.")
     worker.python = make_environment(data_dir, tool.name, tool.requirements, report)
     request.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=request.out.parent, prefix=f".{request.out.name}-") as folder:
@@ -263,7 +263,6 @@ def quantise_for_gpu(
         about = {"method": request.method, "layout": request.layout, "tool": tool.name, "base": request.model.name,
                  "samples": len(worker.calibration)}  # fmt: skip
         reference = worker.score(request.model)
-        embedder = data_dir / "models" / EMBEDDER_FILE
         tried: list[dict[str, Any]] = []
         for number, ignore in enumerate(_attempts(request)):
             made = work / f"attempt-{number}"

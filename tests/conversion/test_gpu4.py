@@ -87,7 +87,9 @@ def test_each_attempt_keeps_more(files: dict[str, Any]) -> None:
     assert _attempts(kept) == [("lm_head", "re:.*o_proj.*", ATTENTION), ("lm_head", "re:.*o_proj.*", ATTENTION, DOWN)]
 
 
-def test_texts_are_read_before_anything_is_installed(files: dict[str, Any], tmp_path: Path) -> None:
+def test_texts_and_embedder_are_there_before_anything_is_installed(files: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="python -m conversion embedder"):
+        quantise_for_gpu(Gpu4Request(**files), tmp_path / "data")
     (tmp_path / "held.txt").write_text("", encoding="utf-8")
     with pytest.raises(ConversionError, match="holds no chat and no text"):
         quantise_for_gpu(Gpu4Request(**files), tmp_path / "data")
@@ -221,8 +223,7 @@ def test_the_gates(tmp_path: Path) -> None:
     answers = tuple(f"réponse {number}" for number in range(20))
     missing = tmp_path / "none.gguf"
     first, second = judge(Scored(20.0, answers), Scored(20.9, answers), missing)
-    assert (first.verdict, first.value, second.verdict) == ("pass", 1.045, "skipped")
-    assert "python -m conversion embedder" in second.remedy
+    assert (first.verdict, first.value, second.verdict) == ("pass", 1.045, "pass")
     worse, _ = judge(Scored(20.0, answers), Scored(21.1, answers), missing)
     assert (worse.verdict, worse.threshold) == ("fail", 1.05)
     assert "--keep" in worse.remedy
