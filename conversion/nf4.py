@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 BLOCK = 64  # weights that share a scale, bitsandbytes' default
-KEPT = ("embed_tokens", "lm_head", "wte", "wpe")  # transformers quantises linear layers, the output matrix excepted
+# transformers quantises linear layers, the output matrix excepted; a QLoRA run of ours leaves other towers in 16 bits.
+KEPT = ("embed_tokens", "lm_head", "wte", "wpe", "vision_tower", "vision_model", "multi_modal_projector")
 
 
 def is_rounded(name: str, weight: torch.Tensor) -> bool:

@@ -22,6 +22,7 @@ from conversion.verify import Subject, verify
 from errors import ConversionError
 from settings import load_settings
 from tests.conversion.families import held_out, mistral_spm, train_adapter
+from training.recipe import load_recipe
 
 pytestmark = [pytest.mark.smoke, pytest.mark.filterwarnings("default"), pytest.mark.timeout(600)]
 
@@ -79,6 +80,8 @@ def test_nf4_is_bitsandbytes_own_rounding(tmp_path: Path) -> None:
     assert 0.02 < float((once - weight).norm() / weight.norm()) < 0.15
     assert len(set(once.flatten().tolist())) < len(set(weight.flatten().tolist()))
     kept = {"model.embed_tokens.weight": weight, "lm_head.weight": weight, "model.norm.weight": weight[0]}
+    frozen = load_recipe(ROOT / "training/recipes/ministral_3b_lora.yaml").frozen
+    kept |= {f"model.{part}.layer.weight": weight for part in frozen}
     for name, tensor in kept.items():
         assert not is_rounded(name, tensor)
         assert rounded(name, tensor) is tensor
