@@ -40,6 +40,11 @@ def _data_dir(given: Path | None) -> Path:
     return given or load_settings().data_dir
 
 
+def _hub_token() -> str | None:
+    token = load_settings().hub_token
+    return token.get_secret_value() if token else None
+
+
 def _base(data_dir: Path, given: Path | None) -> Path:
     """Return the base, downloaded behind a progress bar if need be."""
     from conversion.base import fetch_base
@@ -175,7 +180,7 @@ def space(
     say({"path": str(out), "files": len(files)}, as_json)
 
 
-commands_make.register(app, lambda: load_settings().data_dir)
+commands_make.register(app, lambda: load_settings().data_dir, _hub_token)
 commands_publish.register(app, lambda: load_settings().data_dir)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from conversion.console import say, told
+from conversion.hub_folder import local_folder
 from errors import ConversionError
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 
 Given = Callable[[], Path]
-DataDir = Annotated[Path | None, typer.Option(help="Downloads and results; unset, BAF_DATA_DIR.")]
+Fetch = Callable[..., Path]  # a folder or owner/name, and where downloads are kept; gives the folder
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, one object a line.")]
 Out = Annotated[Path, typer.Option(help="Where to write; must not exist.")]
-Base = Annotated[str, typer.Option(help="Full-precision checkpoint of the base: a folder, or owner/name on the Hub.")]
-Adapter = Annotated[str, typer.Option(help="PEFT adapter: a folder, or owner/name on the Hub.")]
+Base = Annotated[str, typer.Option(help="The base, not quantised: a folder, or owner/name (@revision) on the Hub.")]
+Adapter = Annotated[str, typer.Option(help="PEFT adapter: a folder, or owner/name (@revision) on the Hub.")]
 HeldOut = Annotated[
     list[Path] | None,
     typer.Option(help="JSONL of chats or texts of the fine-tuning kind, not trained on; may be repeated."),
@@ -35,19 +36,24 @@ Limit = Annotated[int, typer.Option(min=1, help="Most chats, and most prose text
 Outtype = Annotated[str, typer.Option(help="bf16, f16 (refused where it overflows) or f32.")]
 
 
-def register(app: typer.Typer, data_dir: Given) -> None:
+def register(app: typer.Typer, data_dir: Given, hub_token: Callable[[], str | None]) -> None:
     """Add the commands of this module to `app`.
 
     Args:
         app: The room's command line.
         data_dir: Gives the settings' data folder when a command was not given one.
+        hub_token: Gives the settings' token of the Hub.
     """
-    _register_merge(app, data_dir)
+
+    def fetch(spec: str, place: Path | None = None) -> Path:
+        return local_folder(spec, place or data_dir(), hub_token())
+
+    _register_merge(app, fetch)
     _register_gguf(app, data_dir)
     _register_imatrix(app)
     _register_quantize(app)
-    _register_verify(app, data_dir)
-    _register_build(app, data_dir)
+    _register_verify(app, fetch)
+    _register_build(app, data_dir, fetch)
 
 
 def _checked(name: str, value: str, known: Sequence[str]) -> Any:
@@ -66,7 +72,7 @@ def _said(result: dict[str, Any], as_json: bool) -> None:
     say({key: str(value) if isinstance(value, Path) else value for key, value in result.items()}, as_json)
 
 
-def _register_merge(app: typer.Typer, data_dir: Given) -> None:
+def _register_merge(app: typer.Typer, fetch: Fetch) -> None:
     @app.command()
     def merge(
         base: Base,
@@ -80,13 +86,12 @@ def _register_merge(app: typer.Typer, data_dir: Given) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Add a LoRA adapter to its base's weights, tensor by tensor: a 7B needs less than 4 GB of memory."""
-        from conversion.hub_folder import local_folder
         from conversion.merge import Dtype
         from conversion.merge import merge as merge_folders
 
         kind = _checked("dtype", dtype, get_args(Dtype))
         with told(as_json) as show:
-            source, learnt = local_folder(base, data_dir()), local_folder(adapter, data_dir())
+            source, learnt = fetch(base), fetch(adapter)
             if not qlora:
                 made = merge_folders(source, learnt, out, dtype=kind, on_progress=lambda done: show("merging", done))
                 _said(asdict(made), as_json)
@@ -154,15 +159,20 @@ def _register_quantize(app: typer.Typer) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Make a float GGUF smaller, with or without an importance matrix."""
+        from conversion.quantize import check_files, scheme_number
         from conversion.quantize import quantize as make_smaller
 
         if calibration and (importance or model is None):
             raise ConversionError("--calibration needs --model, and takes the place of --imatrix.")
         with told(as_json) as show:
-            if calibration and model is not None:
+            scheme_number(scheme)
+            check_files(source, out, dry_run=dry_run)  # the matrix takes minutes
+            if calibration and model is not None and not dry_run:
                 from conversion.imatrix import compute_importance
 
                 importance = out.with_name(f"{out.stem}.imatrix.gguf")
+                if importance.exists():
+                    raise ConversionError(f"{importance} is there: pass it as --imatrix instead of --calibration.")
                 compute_importance(model, source, calibration, importance, on_progress=lambda d: show("calibrating", d))
             done = make_smaller(
                 source, out, scheme, importance=importance, threads=_threads(threads), dry_run=dry_run,
@@ -174,7 +184,7 @@ def _register_quantize(app: typer.Typer) -> None:
         _said(asdict(done), as_json)
 
 
-def _register_verify(app: typer.Typer, data_dir: Given) -> None:
+def _register_verify(app: typer.Typer, fetch: Fetch) -> None:
     @app.command()
     def verify(
         merged: Annotated[Path, typer.Option(help="Merged checkpoint folder.")],
@@ -191,7 +201,6 @@ def _register_verify(app: typer.Typer, data_dir: Given) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Run every gate between adapter and files; exit status 1 when one fails."""
-        from conversion.hub_folder import local_folder
         from conversion.verify import Subject
         from conversion.verify import verify as run_gates
 
@@ -201,7 +210,7 @@ def _register_verify(app: typer.Typer, data_dir: Given) -> None:
             raise ConversionError(
                 "Pass --held-out FILE: texts of the kind the adapter was trained for, not trained on."
             )
-        folders = [local_folder(spec, data_dir()) if spec else None for spec in (base, adapter)]
+        folders = [fetch(spec) if spec else None for spec in (base, adapter)]
         subject = Subject(merged, tuple(gguf), *folders)
         with told(as_json) as show:
             report = run_gates(
@@ -232,7 +241,7 @@ def _deliver(report: "VerifyReport", out: Path, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _register_build(app: typer.Typer, data_dir: Given) -> None:
+def _register_build(app: typer.Typer, data_dir: Given, fetch: Fetch) -> None:
     @app.command()
     def build(
         base: Base,
@@ -255,16 +264,16 @@ def _register_build(app: typer.Typer, data_dir: Given) -> None:
         """From base and adapter to a verified folder; finished steps are kept, exit status 1 when a gate fails."""
         from conversion.build import Card, Recipe
         from conversion.build import build as make
-        from conversion.hub_folder import local_folder
 
         if not held_out:
             raise ConversionError(
                 "Pass --held-out FILE: texts of the kind the adapter was trained for, not trained on."
             )
         place = (data_folder or data_dir()).resolve()
+        named = base_name or base.partition("@")[0]
         recipe = Recipe(
-            base=local_folder(base, place).resolve(),
-            adapter=local_folder(adapter, place).resolve(),
+            base=fetch(base, place).resolve(),
+            adapter=fetch(adapter, place).resolve(),
             out=out.resolve(),
             name=name or out.resolve().name,
             held_out=tuple(path.resolve() for path in held_out),
@@ -273,7 +282,7 @@ def _register_build(app: typer.Typer, data_dir: Given) -> None:
             outtype=_checked("outtype", outtype, ("bf16", "f16", "f32")),
             qlora=qlora,
             also=tuple(also or ()),
-            card=Card(repo, base_name or base, licence, summary.resolve() if summary else None) if repo else None,
+            card=Card(repo, named, licence, summary.resolve() if summary else None) if repo else None,
         )
         with told(as_json) as show:
             done = make(recipe, data_dir=place, report=show)

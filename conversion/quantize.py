@@ -24,7 +24,6 @@ Progress = Callable[[float], None]
 POLL_S = 0.2  # seconds between two looks at the growing file, and at Ctrl-C
 OVERRIDE_INT, OVERRIDE_TEXT = 0, 3  # llama.h: LLAMA_KV_OVERRIDE_TYPE_INT, _STR
 OVERRIDE_CHARS = 127  # that a text of an override may have
-FLOAT_KINDS = ("F32", "F16", "BF16")
 SPARE_SHARE = 0.02  # of the estimate: metadata and alignment are not in it
 
 
@@ -91,7 +90,8 @@ def listen() -> None:
     lib.llama_log_set(_on_log, ctypes.c_void_p())
 
 
-def _check(source: Path, target: Path, *, dry_run: bool) -> Container:
+def check_files(source: Path, target: Path, *, dry_run: bool) -> Container:
+    """Return the header of `source`; raises ConversionError where `quantize` would not begin."""
     if not source.exists():
         raise ConversionError(f"{source} is missing. Make it with `python -m conversion gguf --out {source}`.")
     if target.exists() and not dry_run:
@@ -126,7 +126,7 @@ def quantize(
         SourceError: The disk has no room.
     """
     ftype = scheme_number(scheme)
-    container = _check(source, target, dry_run=dry_run)
+    container = check_files(source, target, dry_run=dry_run)
     matrix = read_importance(importance) if importance else None
     if matrix is not None:
         _check_importance(matrix, container)

@@ -33,10 +33,10 @@ class Texts:
 
 
 def read_held_out(paths: Sequence[Path]) -> Texts:
-    """Read files: rows with "messages" or "prompt" and "completion" are chats, rows with "text" and plain lines prose.
+    """Read files: rows with "messages", or "prompt" and "completion" or "response", are chats; "text" and lines prose.
 
     Raises:
-        ConversionError: A file is missing, a row cannot be read, or nothing was found.
+        ConversionError: A file is missing, a row cannot be read or is of another shape, or nothing was found.
     """
     chats: list[tuple[ChatMessage, ...]] = []
     prose: list[str] = []
@@ -48,7 +48,7 @@ def read_held_out(paths: Sequence[Path]) -> Texts:
                 if len(line.strip()) >= MIN_CHARS:
                     prose.append(line.strip())
             elif line.strip():
-                _take(_row(path, number, line), chats, prose)
+                _take(_row(path, number, line), f"{path}, line {number}", chats, prose)
     if not chats and not prose:
         raise ConversionError(f"{', '.join(map(str, paths)) or 'No file'} holds no chat and no text.")
     return Texts(tuple(chats), tuple(prose))
@@ -64,10 +64,15 @@ def _row(path: Path, number: int, line: str) -> Mapping[str, Any]:
     return row
 
 
-def _take(row: Mapping[str, Any], chats: list[tuple[ChatMessage, ...]], prose: list[str]) -> None:
+def _take(row: Mapping[str, Any], where: str, chats: list[tuple[ChatMessage, ...]], prose: list[str]) -> None:
+    prompt, response = row.get("prompt"), row.get("response")
     if "messages" in row:
         chats.append(tuple(row["messages"]))
-    elif isinstance(row.get("prompt"), list) and "completion" in row:
-        chats.append((*row["prompt"], *row["completion"]))
+    elif isinstance(prompt, list) and "completion" in row:
+        chats.append((*prompt, *row["completion"]))
+    elif isinstance(prompt, str) and isinstance(response, str):
+        chats.append(({"role": "user", "content": prompt}, {"role": "assistant", "content": response}))
     elif isinstance(row.get("text"), str):
         prose.append(row["text"])
+    else:
+        raise ConversionError(f"{where} has no messages, no prompt with its response, no text.")

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from cli import run_commands
+from conversion.__main__ import app
 from conversion.container import read_container
 from conversion.gguf import to_gguf
 from conversion.imatrix import compute_importance
@@ -81,6 +83,23 @@ def test_a_dry_run_knows_the_size_and_writes_nothing(bf16: Path, tmp_path: Path)
     assert abs(said.size_bytes - tensors) < 0.02 * tensors
 
 
+def test_the_command_computes_no_matrix_in_vain(
+    model: Path, bf16: Path, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["quantize", "--gguf", bf16, "--out", tmp_path / "q.gguf", "--calibration", texts, "--model", model]
+
+    def said(kind: str) -> str:
+        with pytest.raises(SystemExit):
+            run_commands(app, arguments=[*map(str, given), "--type", *kind.split()])
+        return "".join(capsys.readouterr())
+
+    assert " MB" in said("Q4_K_M --dry-run")
+    assert "Did you mean" in said("Q4_KM")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "q.imatrix.gguf").touch()
+    assert "pass it as --imatrix" in said("Q4_K_M")
+
+
 def test_a_matrix_of_another_model_is_refused(bf16: Path, tmp_path: Path) -> None:
     facts: dict[str, Any] = {"datasets": ["x"], "chunks": 1, "chunk_size": 8, "name": "x", "description": "x"}
     narrow = write_importance(
@@ -133,6 +152,11 @@ def test_held_out_rows(tmp_path: Path) -> None:
     read = read_held_out([path])
     assert read.chats == ((user,), (user, answer))
     assert read.prose == ("prose",)
+    path.write_text('{"prompt": "a", "response": "b"}')
+    assert read_held_out([path]).chats == ((user, answer),)
+    path.write_text('{"text": "prose"}\n{"concept": "a"}')
+    with pytest.raises(ConversionError, match=r"rows\.jsonl, line 2 has no messages"):
+        read_held_out([path])
     path.write_text("{")
     with pytest.raises(ConversionError, match="line 1 is no JSON"):
         read_held_out([path])
