@@ -18,7 +18,7 @@ import torch
 from conversion.base import check_space, disk_errors, sha256_of
 from conversion.peft_adapter import OUTPUT, Fitted, PeftAdapter, fit, input_embedding, read_peft
 from conversion.tensors import SHARD_BYTES, Progress, Spec, Stored, read_checkpoint, write_checkpoint
-from conversion.tokenizer_files import FILES, copy_tokenizer
+from conversion.tokenizer_files import FILES, copy_tokenizer, keep_one_template
 from errors import ConversionError
 
 log = logging.getLogger(__name__)
@@ -215,6 +215,7 @@ def merge(
 def _write_beside(base_dir: Path, adapter_dir: Path, folder: Path, plan: Plan) -> None:
     """Write everything of a checkpoint folder but the weights."""
     copy_tokenizer(base_dir, folder)
+    keep_one_template(folder)
     for path in sorted(base_dir.iterdir()):
         kept = path.name in BESIDE or (path.suffix == ".json" and not path.name.endswith(".index.json"))
         if kept and path.is_file() and not (folder / path.name).exists() and path.name != FACTS:

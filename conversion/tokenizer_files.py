@@ -30,6 +30,16 @@ def copy_tokenizer(source: Path, target: Path) -> None:
             shutil.copy2(source / name, target / name)
 
 
+def keep_one_template(folder: Path) -> None:
+    """Drop the key `chat_template` beside a `chat_template.jinja`: transformers reads the file, llama.cpp the key."""
+    path = folder / "tokenizer_config.json"
+    if not path.is_file() or not (folder / "chat_template.jinja").is_file():
+        return
+    config = read_json(path)
+    if config.pop("chat_template", None) is not None:
+        path.write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
 def read_json(path: Path, why: str = "the folder is no whole checkpoint") -> dict[str, Any]:
     """Return the object of a JSON file.
 

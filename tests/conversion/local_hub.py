@@ -1,4 +1,4 @@
-"""A Hub on this machine for uploads: repositories, LFS objects, commits, trees, tags; and ways to break."""
+"""A Hub on this machine: repositories, LFS objects, commits, trees, tags; and ways to break."""
 
 import base64
 import hashlib
@@ -108,8 +108,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = self._body()
         found = re.fullmatch(r"/api/models/(\w[\w.-]*/[\w.-]+)(?:/([a-z]+)(?:/(.+))?)?", path)
+        file = re.fullmatch(r"/(\w[\w.-]*/[\w.-]+)/resolve/(\w+)/(.+)", path)
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._json({"error": "Invalid username or password."}, 401)
+        elif file:
+            self._download(self.hub.repos[file[1]].commits[int(file[2], 16)][file[3]][0], file[2])
         elif path == "/api/repos/create":
             self._create(json.loads(body))
         elif path == "/api/validate-yaml":
@@ -123,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._repo(self.hub.repos[found[1]], found[1], found[2] or "", found[3] or "", body)
 
-    do_GET = do_POST = do_PUT = _route  # noqa: N815  the server's own names
+    do_GET = do_HEAD = do_POST = do_PUT = _route  # noqa: N815  the server's own names
 
     def _create(self, asked: dict[str, Any]) -> None:
         name = f"{asked['organization']}/{asked['name']}"
@@ -194,6 +197,13 @@ class _Handler(BaseHTTPRequestHandler):
                 answer["actions"] = {"upload": upload, "verify": {"href": f"{self.hub.url}/verify/{oid}"}}
             objects.append(answer)
         self._json({"transfer": "basic", "objects": objects})
+
+    def _download(self, oid: str, commit: str) -> None:
+        self.send_response(200)
+        for name, value in {"ETag": oid, "X-Repo-Commit": commit, "Content-Length": len(self.hub.objects[oid])}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(b"" if self.command == "HEAD" else self.hub.objects[oid])
 
     def _store(self, path: str) -> None:
         name = path.removeprefix("/objects/")

@@ -1,5 +1,6 @@
 """The streaming merge is PEFT's, and refuses what it cannot do exactly."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,12 +11,17 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
+from conversion.gates.files import preflight
+from conversion.hub_folder import UNWANTED, local_folder
 from conversion.merge import merge, read_facts
 from conversion.tensors import INDEX, read_checkpoint
 from errors import ConversionError
 from tests.conversion.families import mistral_spm, qwen2, train_adapter
+from tests.conversion.local_hub import TOKEN, Repo, local_hub, sha_of
+from training import base as base_of_training
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -130,6 +136,15 @@ def test_every_file_of_the_base_is_there(base: Path, adapter: Path, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["merged"]
 
 
+def test_a_template_beside_the_base_is_the_only_one(base: Path, adapter: Path, tmp_path: Path) -> None:
+    config = Path(shutil.copytree(base, tmp_path / "base")) / "tokenizer_config.json"
+    own = json.dumps(json.loads(config.read_text(encoding="utf-8")) | {"chat_template": "another"})
+    config.write_text(own, encoding="utf-8")
+    made = merge(config.parent, adapter, tmp_path / "merged").path
+    assert not preflight(made, config.parent).value
+    assert config.read_text(encoding="utf-8") == own
+
+
 def edited(adapter: Path, to: Path, **changes: Any) -> Path:
     folder = shutil.copytree(adapter, to)
     config = json.loads((folder / "adapter_config.json").read_text()) | changes
@@ -204,6 +219,8 @@ def test_a_base_that_is_not_whole(base: Path, adapter: Path, tmp_path: Path) -> 
         merge(parts, adapter, tmp_path / "merged")
     with pytest.raises(ConversionError, match=r"holds no model\.safetensors"):
         read_checkpoint(tmp_path)
+    with pytest.raises(ConversionError, match=r"adapter_config\.json is missing"):
+        merge(base, tmp_path, tmp_path / "merged")
     with pytest.raises(ConversionError, match=r"config\.json is missing"):
         merge(tmp_path, adapter, tmp_path / "merged")
     with pytest.raises(ConversionError, match="never overwritten"):
@@ -247,3 +264,17 @@ def test_a_base_from_the_hub_that_does_not_answer(spec: str, said: str, adapter:
     assert done.returncode == 1
     assert said in done.stderr
     assert not (tmp_path / "merged").exists()
+
+
+def test_a_pinned_base_comes_without_second_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the commit that is named, by the token that is given."""
+    oid, wanted = hashlib.sha256(b"{}").hexdigest(), {"config.json", "model.safetensors"}
+    with local_hub() as hub:
+        for name in ("HUGGINGFACE_CO_URL_TEMPLATE", "ENDPOINT"):
+            monkeypatch.setattr(constants, name, getattr(constants, name).replace(constants.ENDPOINT, hub.url))
+        hub.objects[oid] = b"{}"
+        listed = dict.fromkeys([*wanted, "consolidated.safetensors", "params.json"], (oid, 2, "lfs"))
+        hub.repos["owner/base"] = Repo(commits=[{}, listed, {}])
+        found = local_folder(f"owner/base@{sha_of(1)}", tmp_path, TOKEN)
+    assert {path.name for path in found.iterdir() if path.is_file()} == wanted
+    assert base_of_training.UNWANTED == UNWANTED
