@@ -41,7 +41,7 @@ def _recipe(path: Path, no_4bit: bool, **given: Any) -> Recipe:
         raise TrainingError("--no-4bit and --quantization bnb4 contradict each other; give one of them.")
     recipe = load_recipe(path, data_dir=load_settings().data_dir, **given)
     if no_4bit and recipe.quantization == "bnb4":
-        return recipe.model_copy(update={"quantization": "bf16"})
+        return load_recipe(path, data_dir=load_settings().data_dir, **{**given, "quantization": "bf16"})
     return recipe
 
 

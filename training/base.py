@@ -1,6 +1,7 @@
 """The base of a run: where it is, its tokenizer, how it is held and computed in. Knows recipes; trains nothing."""
 
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 from errors import TrainingError
 from training.recipe import Precision, Quantization, Recipe
+from training.resume import write_json
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +166,7 @@ def load_tokenizer(recipe: Recipe, base: Base) -> Any:
 
 
 def save_tokenizer(recipe: Recipe, base: Base, folder: Path) -> None:
-    """Write the base's tokenizer files as they are: what transformers would save again lacks half of them."""
+    """Write the base's tokenizer files, with one template: what transformers would save again lacks half of them."""
     import shutil
 
     partial = folder.with_suffix(".partial")
@@ -175,6 +177,11 @@ def save_tokenizer(recipe: Recipe, base: Base, folder: Path) -> None:
             shutil.copy2(base.folder / name, partial / name)
     if recipe.chat_template is not None:
         shutil.copy2(recipe.chat_template, partial / "chat_template.jinja")
+    config = partial / "tokenizer_config.json"
+    if config.is_file() and (partial / "chat_template.jinja").is_file():
+        keys = json.loads(config.read_text(encoding="utf-8"))
+        if keys.pop("chat_template", None):  # some read the key, some the file
+            write_json(config, keys)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 

@@ -116,6 +116,8 @@ class Recipe(BaseModel):
         """Refuse keys that contradict each other."""
         if self.early_stopping is not None and self.keep != "best":
             raise ValueError("early_stopping needs keep: best, as the last evaluations are those without a gain.")
+        if self.precision == "fp32" and self.quantization == "bf16":
+            raise ValueError("precision: fp32 needs quantization: fp32 or bnb4; a base in 16 bits is computed in them.")
         if self.warmup >= 1 and self.warmup != int(self.warmup):
             raise ValueError(f"warmup is {self.warmup}; from 1 on it is a number of steps, so a whole one.")
         return self

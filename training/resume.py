@@ -15,7 +15,7 @@ from training.recipe import Recipe
 
 # What a resumed run may change: none of them alters a step that is still to come.
 FREE_ON_RESUME = {"output_dir", "logging_steps", "threads", "trackers"}
-HASHES = ("train_sha256", "eval_sha256")
+HASHES = ("train_sha256", "eval_sha256", "chat_template_sha256")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -38,11 +38,12 @@ def _hashes(paths: Sequence[Path]) -> str | dict[str, str]:
 
 
 def started(recipe: Recipe) -> dict[str, Any]:
-    """What a run is: its recipe and the hashes of its data."""
+    """What a run is: its recipe and the hashes of what it reads."""
     return {
         "recipe": recipe.model_dump(mode="json"),
         "train_sha256": _hashes(recipe.train_file),
         "eval_sha256": _hashes(recipe.eval_file),
+        "chat_template_sha256": sha256_of(recipe.chat_template) if recipe.chat_template else None,
     }
 
 
@@ -50,7 +51,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     keys = [
         key for key in now["recipe"] if key not in FREE_ON_RESUME and before["recipe"].get(key) != now["recipe"][key]
     ]
-    return keys + [key for key in HASHES if before[key] != now[key]]
+    return keys + [key for key in HASHES if before.get(key, now[key]) != now[key]]
 
 
 def find_checkpoint(recipe: Recipe, wanted: str | None) -> Path | None:
@@ -58,7 +59,7 @@ def find_checkpoint(recipe: Recipe, wanted: str | None) -> Path | None:
 
     Args:
         recipe: Its `output_dir` must not exist, unless the run is resumed.
-        wanted: "last", or a checkpoint folder; None begins anew.
+        wanted: "last", the newest whole one, or a checkpoint folder; None begins anew.
 
     Raises:
         TrainingError: The folder exists, or there is nothing to resume, or the run was another one or is complete.
@@ -70,9 +71,10 @@ def find_checkpoint(recipe: Recipe, wanted: str | None) -> Path | None:
                 "or go on with --resume-from-checkpoint last."
             )
         return None
-    found = sorted(recipe.output_dir.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    whole = (path.parent for path in recipe.output_dir.glob("checkpoint-*/trainer_state.json"))  # written last of each
+    found = sorted(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))
     if wanted == "last" and not found:
-        raise TrainingError(f"No checkpoint in {recipe.output_dir}; start without --resume-from-checkpoint.")
+        raise TrainingError(f"No checkpoint in {recipe.output_dir} is whole; start without --resume-from-checkpoint.")
     checkpoint = found[-1] if wanted == "last" else Path(wanted)
     if not (checkpoint / "trainer_state.json").is_file():
         raise TrainingError(f"{checkpoint} is no checkpoint; expected a folder with trainer_state.json, or `last`.")

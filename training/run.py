@@ -113,8 +113,17 @@ def _check_trackers(recipe: Recipe) -> None:
 
 
 def _check_adapter(recipe: Recipe) -> None:
-    if recipe.init_adapter is not None and not (recipe.init_adapter / "adapter_config.json").is_file():
+    """Refuse an earlier stage's adapter that is missing, or another than the recipe says: it keeps its own shape."""
+    if recipe.init_adapter is None:
+        return
+    path = recipe.init_adapter / "adapter_config.json"
+    if not path.is_file():
         raise TrainingError(f"{recipe.init_adapter} holds no adapter; train the stage before, or drop init_adapter.")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for key, value in recipe.lora:
+        found = config.get(key if key in config else f"lora_{key}")
+        if found != value and not (isinstance(value, tuple) and isinstance(found, list) and set(found) == set(value)):
+            raise TrainingError(f"lora.{key} is {value}; {recipe.init_adapter} keeps its own, {found}: say the same.")
 
 
 def _config(prepared: Prepared, use_cpu: bool) -> Any:

@@ -94,6 +94,7 @@ def test_given_values_win_and_none_does_not(tmp_path: Path) -> None:
         ({"train_file": []}, "train_file"),
         ({"warmup": 2.5}, "warmup is 2.5"),
         ({"keep": "last", "early_stopping": 1}, "early_stopping needs keep: best"),
+        ({"precision": "fp32", "quantization": "bf16"}, "precision: fp32 needs quantization"),
         ({"form": "t4"}, "unknown key 'form'. Did you mean 'forms'?"),
         ({"forms": {"t4": {"precison": "fp16"}}}, "form t4: unknown key 'precison'. Did you mean 'precision'?"),
         ({"forms": ["t4"]}, "forms: expected a name and keys"),

@@ -1,6 +1,7 @@
 """Runs on a two-layer model: what is left, what is refused, what a stopped run becomes."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from errors import TrainingError
+from training.base import Base, save_tokenizer
 from training.recipe import Recipe
 from training.resume import find_checkpoint
 from training.run import run
@@ -19,11 +21,6 @@ from training.run import run
 # PEFT 0.21 still reads a name that transformers 5 renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6:FutureWarning")
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def test_a_run_leaves_adapter_summary_and_curve(recipe: Recipe) -> None:
@@ -105,10 +102,14 @@ def test_what_may_not_be_resumed(recipe: Recipe, tmp_path: Path) -> None:
     run(recipe)
     with pytest.raises(TrainingError, match="exists and is never overwritten"):
         find_checkpoint(recipe, None)
+    (recipe.output_dir / "checkpoint-9").mkdir()  # what a kill during a save leaves
+    assert find_checkpoint(recipe, "last") == recipe.output_dir / "checkpoint-6"
     with pytest.raises(TrainingError, match="is no checkpoint"):
         find_checkpoint(recipe, str(tmp_path))
     with pytest.raises(TrainingError, match="another one: learning_rate changed"):
         find_checkpoint(recipe.model_copy(update={"learning_rate": 1e-4}), "last")
+    with pytest.raises(TrainingError, match="chat_template, chat_template_sha256 changed"):
+        find_checkpoint(recipe.model_copy(update={"chat_template": recipe.eval_file[0]}), "last")
     with recipe.train_file[0].open("a", encoding="utf-8") as file:
         file.write('{"text": "a"}\n')
     with pytest.raises(TrainingError, match="train_sha256 changed"):
@@ -140,9 +141,20 @@ def test_a_second_stage_goes_on_with_the_first_s_adapter(recipe: Recipe, tmp_pat
     assert any(bool(tensor.abs().max() > 0) for name, tensor in after.items() if "lora_B" in name)
 
 
-def test_a_second_stage_without_its_first_is_named(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_second_stage_without_its_first_or_after_another_is_named(recipe: Recipe, tmp_path: Path) -> None:
+    own = {"r": 32, "lora_alpha": 64, "lora_dropout": 0.1, "target_modules": list(recipe.lora.target_modules)}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(own), encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"lora\.dropout is 0\.05; .* keeps its own, 0\.1"):
+        run(recipe.model_copy(update={"init_adapter": tmp_path}))
     with pytest.raises(TrainingError, match="holds no adapter"):
         run(recipe.model_copy(update={"init_adapter": tmp_path / "nowhere"}))
+
+
+def test_a_tokenizer_is_left_with_one_template(recipe: Recipe, base: Path, tmp_path: Path) -> None:
+    both = Path(shutil.copytree(base, tmp_path / "base"))
+    (both / "tokenizer_config.json").write_text('{"chat_template": "another"}', encoding="utf-8")
+    save_tokenizer(recipe, Base(both, "base"), tmp_path / "saved")
+    assert (tmp_path / "saved" / "tokenizer_config.json").read_text(encoding="utf-8") == "{}\n"
 
 
 def test_a_diverged_run_says_so(recipe: Recipe) -> None:
