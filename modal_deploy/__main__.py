@@ -58,12 +58,14 @@ def plan(
 @app.command()
 def secrets(
     workspace: Annotated[str, typer.Argument(help="Of Modal: `modal profile current` says it.")],
+    suffix: Annotated[str, typer.Option(help="The environment's web suffix: `modal environment list` says it.")] = "",
     out: Annotated[Path, typer.Option(help="New folder; nobody but you may read it.")] = Path(".data/modal-secrets"),
     config_file: ConfigFile = CONFIG_FILE,
     as_json: AsJson = False,
 ) -> None:
     """Write the files that `modal secret create` takes, with fresh secrets, and say what to run."""
-    written = write_secrets(load_config(config_file), workspace, out)
+    host = f"{workspace}-{suffix}" if suffix else workspace  # how every address of the environment begins
+    written = write_secrets(load_config(config_file), host, out)
     if as_json:
         print(json.dumps({"folder": str(out), "commands": list(written.commands), "page": list(written.page)}))
         return

@@ -89,14 +89,17 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert len(said.err.strip().splitlines()) == 1
 
 
-def test_secrets_are_files_that_only_their_owner_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("given", "host"), [((), "my-school"), (("--suffix", "premium"), "my-school-premium")])
+def test_secrets_are_files_that_only_their_owner_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: tuple[str, ...], host: str
+) -> None:
     out = tmp_path / "secrets"
-    assert run("secrets", "my-school", "--out", str(out)) == 0
+    assert run("secrets", "my-school", "--out", str(out), *given) == 0
     said = capsys.readouterr()
     files = {path.name: dict(line.split("=", 1) for line in path.read_text().splitlines()) for path in out.iterdir()}
     assert files["gateway.env"]["BAF_PREMIUM_SECRET"] == files["page.env"]["BAF_PREMIUM_SECRET"]
-    assert files["gateway.env"]["BAF_ENGINE_URL"] == "https://my-school--bergson-premium-engine.us-east.modal.direct"
-    assert files["page.env"]["BAF_PREMIUM_URL"] == "https://my-school--bergson-premium-gateway.modal.run"
+    assert files["gateway.env"]["BAF_ENGINE_URL"] == f"https://{host}--bergson-premium-engine.us-east.modal.direct"
+    assert files["page.env"]["BAF_PREMIUM_URL"] == f"https://{host}--bergson-premium-gateway.modal.run"
     assert files["page.env"]["BAF_GPU_USD_PER_HOUR"] == "1.48"
     assert {stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()} == {0o600}
     assert stat.S_IMODE(out.stat().st_mode) == 0o700
