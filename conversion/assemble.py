@@ -56,7 +56,6 @@ UNSUPPORTED = (
 )
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 LICENSE_LINK = "https://ai.google.dev/gemma/terms"
-MAX_F32_ROWS = 4096  # rows dequantised at once: bounds the memory of big tensors
 
 F32 = npt.NDArray[np.float32]
 Progress = Callable[[float], None]

@@ -7,7 +7,7 @@ The tokenizer exists three times afterwards: `tokenizer.model` (SentencePiece, w
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,6 @@ from errors import ConversionError
 log = logging.getLogger(__name__)
 
 Dtype = Literal["float32", "bfloat16"]
-Encoder = Callable[[str], list[int]]
 PAD, EOS, BOS, UNK = SPECIALS
 SP_UNKNOWN = 2  # SentencePiece's own type of `<unk>`, which GGUF files mark as a control piece
 

@@ -27,7 +27,7 @@ from conversion.demo import (
 )
 from conversion.lock import one_at_a_time
 from conversion.vocabulary import write_kept
-from errors import ConversionError, SourceError
+from errors import ConversionError
 from tests.conversion.tiny import CLOSED, Source, write_adapter
 
 ROOT = Path(__file__).parents[2]
@@ -276,7 +276,3 @@ def test_the_embedded_model_is_the_one_of_the_manifest() -> None:
         pytest.skip("the embedded model has not been assembled")
     manifest = read_manifest(models / "manifest.json")
     assert sha256_of(path) == manifest.gguf_sha256 or fingerprint_distance(path, manifest.fingerprint) <= TOLERANCE
-
-
-def test_source_errors_keep_their_code() -> None:
-    assert SourceError("full", code="disk_full").code == "disk_full"

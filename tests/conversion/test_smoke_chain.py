@@ -82,19 +82,6 @@ def prompt_ids(tokenizer: Any) -> list[int]:
     return tokenizer(rendered, add_special_tokens=False)["input_ids"]  # type: ignore[no-any-return]
 
 
-def test_the_adapter_changes_the_model_and_the_merge_keeps_it(chain: Chain, tokenizer: Any, merged_model: Any) -> None:
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    ids = prompt_ids(tokenizer)
-    base = AutoModelForCausalLM.from_pretrained(chain.base, dtype=torch.float32).eval()
-    plain = torch_logits(base, ids)
-    adapted = torch_logits(PeftModel.from_pretrained(base, chain.adapter), ids)
-    assert kl(adapted, plain) > 0.1
-    assert kl(adapted, torch_logits(merged_model, ids)) < 1e-6
-
-
 def test_the_gguf_cuts_text_as_training_did(chain: Chain, tokenizer: Any) -> None:
     import sentencepiece
 
@@ -178,21 +165,6 @@ def test_two_templates_are_refused(chain: Chain, tmp_path: Path) -> None:
     (tmp_path / "copy").mkdir()
     with pytest.raises(ConversionError, match="two chat templates"):
         conversion_copy(folder, tmp_path / "copy")
-
-
-def test_an_adapter_of_another_base_is_refused(chain: Chain, tmp_path: Path) -> None:
-    folder = shutil.copytree(chain.base, tmp_path / "base")
-    import torch
-    from transformers import AutoConfig, MistralForCausalLM
-
-    config = AutoConfig.from_pretrained(folder)
-    config.hidden_size = 32
-    MistralForCausalLM(config).to(torch.float32).save_pretrained(folder)
-    with pytest.raises(ConversionError, match="does not fit"):
-        merge(folder, chain.adapter, tmp_path / "merged")
-    with pytest.raises(ConversionError, match=r"adapter_config\.json is missing"):
-        merge(chain.base, tmp_path, tmp_path / "merged")
-    assert not (tmp_path / "merged").exists()
 
 
 def test_what_llama_cpp_would_die_of_is_refused_before(chain: Chain, tmp_path: Path) -> None:
