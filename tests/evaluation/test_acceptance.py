@@ -62,6 +62,19 @@ def test_a_number_that_is_not_there_was_not_measured(data: Any, tmp_path: Path) 
     assert number("x", "a>-1>b", percent)(shelf(tmp_path, x=data)) is None
 
 
+@pytest.mark.parametrize(("accuracy", "value", "met"), [(0.4353, "43.5 %", False), (0.8, "80.0 %", True)])
+def test_the_gate_s_accuracy_judges_free_and_only_reports_for_the_7b(
+    accuracy: float, value: str, met: bool, tmp_path: Path
+) -> None:
+    gate = {"kind": "model-gate", "task": "schemes", "means": {"accuracy": {"mean": accuracy}}}
+    results = shelf(tmp_path, **{"model-gate": gate})
+    finders = {one.text: one.find for criteria in CRITERIA.values() for one in criteria}
+    for text, verdict in (("Free: scheme accuracy", met), ("Scheme accuracy, 7B", None)):
+        found = finders[text](results)
+        assert found is not None
+        assert (found.value, found.met) == (f"{value} (embedded model)", verdict)
+
+
 def test_a_step_that_was_skipped_or_slower_is_not_met(tmp_path: Path) -> None:
     steps = [{"key": "merged", "gain": -0.1, "met": False}, {"key": "quantised", "gain": 0.5, "met": True,
              "perplexity_ratio": 1.02}]  # fmt: skip
