@@ -18,7 +18,7 @@ FUZZY_FROM = 25  # characters: a shorter quotation must stand there word for wor
 SAME = 90.0  # rapidfuzz ratio, of 100: a printer's error, not another sentence
 MAX_QUOTE = 600  # characters held back for a closing mark; a longer one is no quotation
 MAX_MARKER = 40  # characters held back for a closing bracket: [1, 2, 3]
-PAIRS = {"«": "»", "“": "”"}
+PAIRS = {"«": "»", "“": "”", "„": "“", '"': '"'}
 # Words whose presence or absence turns a sentence round; of a quotation that differs a little they must all be there.
 TURNING = frozenset(
     "ne n pas point jamais rien aucun aucune nul nulle ni non sans toujours tout tous toute seul".split()
@@ -26,6 +26,7 @@ TURNING = frozenset(
 
 _MARKER = re.compile(r"\[\s*\d+(?:\s*(?:[,;–-]|et)\s*\d+)*\s*\]")
 _MARKER_BEGUN = re.compile(r"\[[\s\d,;–et-]*\Z")
+_MARKS = re.compile('[«»“”„"]')
 _CUT = re.compile(r"\[\s*(?:…|\.\.\.)\s*\]|\(\s*(?:…|\.\.\.)\s*\)|…|\.\.\.")
 
 
@@ -114,7 +115,7 @@ class CheckedAnswer:
     def _release(self, *, final: bool) -> str:
         shown = []
         while self._held:
-            found = re.search(rf"\s*[\[«“{''.join(self._orphans)}]", self._held)
+            found = re.search(rf"\s*[\[{''.join([*PAIRS, *self._orphans])}]", self._held)
             if not found:
                 end = len(self._held) if final else len(self._held.rstrip())
                 shown.append(self._held[:end])
@@ -122,10 +123,11 @@ class CheckedAnswer:
                 break
             shown.append(self._held[: found.start()])
             self._held = self._held[found.start() :]
-            self._begun = self._begun or found.start() > 0
+            self._begun = self._begun or any(shown)
             mark = found.group()[-1]
             if mark in self._orphans:
                 self._orphans.remove(mark)
+                shown.append("" if mark == "»" else found.group()[:-1])
                 self._held = self._held[len(found.group()) :]
                 continue
             part = self._marker(final=final) if mark == "[" else self._quotation(final=final)
@@ -163,26 +165,31 @@ class CheckedAnswer:
 
     def _quotation(self, *, final: bool) -> str | None:
         """Take what begins with an opening mark; None while its end has not come."""
-        opening = re.search(r"[«“]", self._held)
+        opening = re.search(f"[{''.join(PAIRS)}]", self._held)
         if opening is None:
             return None
-        start = opening.start()
-        end = self._held.find(PAIRS[opening.group()], start + 1, start + 1 + MAX_QUOTE)
+        start, mark = opening.start(), opening.group()
+        end = self._held.find(PAIRS[mark], start + 1, start + 1 + MAX_QUOTE)
         if end < 0 and not final and len(self._held) - start <= MAX_QUOTE:
             return None
         space = self._held[:start]
         if end < 0:  # it never ends: the words stay, the mark goes
             self.notices.add("quote_unmarked")
-            self._orphans.append(PAIRS[opening.group()])
+            self._orphans.append(PAIRS[mark])
             rest = self._held[start + 1 :]
             self._held = rest.lstrip() if space or not self._begun else rest
             return space
         inner = self._held[start + 1 : end]
-        if self.is_quotation(inner):
+        words = _MARKS.sub("", _without_markers(inner))  # a mark left inside would pair with one outside
+        if self.is_quotation(words):
             self._held = self._held[end + 1 :]
-            return space + opening.group() + _without_markers(inner) + PAIRS[opening.group()]
+            return space + mark + words + PAIRS[mark]
         self.notices.add("quote_unmarked")
-        self._held = inner.strip() + self._held[end + 1 :]  # markers and marks inside it are looked at in their turn
+        if mark == "«":
+            inner = inner.strip()
+        elif space or not self._begun:  # what follows a word may be a closing mark: its blank parts two words
+            inner = inner.lstrip()
+        self._held = inner + self._held[end + 1 :]  # markers and marks inside it are looked at in their turn
         return space
 
     def is_quotation(self, text: str) -> bool:

@@ -92,6 +92,30 @@ def test_a_quotation_without_end_loses_its_mark() -> None:
     assert answer.notices == {"quote_unmarked"}
 
 
+@pytest.mark.parametrize(("opening", "closing"), [('"', '"'), ("“", "”"), ("„", "“"), ("« ", " »")])
+def test_every_kind_of_marks_is_looked_into_wherever_the_answer_is_cut(opening: str, closing: str) -> None:
+    true, invented = f"{opening}je dois attendre{closing}", f"{opening}le temps est un grand maître{closing}"
+    said = f"Il dit {true} [1], puis {invented}, enfin {true}."
+    shown = f"Il dit {true} [1], puis le temps est un grand maître, enfin {true}."
+    for place in range(len(said) + 1):
+        answer = CheckedAnswer(SOURCES)
+        assert answer.feed(said[:place]) + answer.feed(said[place:]) + answer.finish() == shown
+        assert answer.notices == {"quote_unmarked"}
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ('Un écran de 5" et il dit "je dois attendre" ici.', "Un écran de 5 et il dit je dois attendre ici."),
+        ("« il dit « je dois » attendre »", "il dit « je dois attendre »"),
+        ('« je dois "attendre" que le sucre fonde »', "« je dois attendre que le sucre fonde »"),
+        ('"' + "mot " * 200 + '" fin "sucre"', "mot " * 200 + ' fin "sucre"'),
+    ],
+)
+def test_marks_that_do_not_pair_lose_no_word(said: str, shown: str) -> None:
+    assert checked(said)[0] == shown
+
+
 def test_a_marker_inside_a_quotation_goes() -> None:
     text, _ = checked("« je dois [7] attendre »")
     assert "[7]" not in text
@@ -110,7 +134,7 @@ def test_what_cannot_change_is_shown_at_once() -> None:
 
 pieces = st.lists(
     st.sampled_from(
-        ["[1]", "[", "]", "[2", ", 3]", "[9]", "« je dois attendre »", "«", "»", "“", "”", "je dois", " ",
+        ["[1]", "[", "]", "[2", ", 3]", "[9]", "« je dois attendre »", "«", "»", "“", "”", "„", '"', "je dois", " ",
          "\n", "a", "12", "[sic]", "…", "-"]
     )
     | st.text(max_size=5),
@@ -133,11 +157,11 @@ def test_no_number_and_no_quotation_is_left_that_was_not_checked(parts: list[str
     text, answer = checked("".join(parts))
     numbers = {int(found) for found in re.findall(r"\[(\d+)\]", text)}
     assert numbers <= {1, 2, 3}
-    for found in re.finditer(r"«([^«»]*)»", text):
-        assert answer.is_quotation(found.group(1))
+    for found in re.finditer(r"«([^»]*)»|“([^”]*)”|„([^“]*)“|\"([^\"]*)\"", text):
+        assert answer.is_quotation(found.group()[1:-1])
 
 
-@given(st.text(st.characters(exclude_characters="[«“")))
+@given(st.text(st.characters(exclude_characters='[«“„"')))
 def test_plain_text_stays_as_it_is(text: str) -> None:
     assert checked(text)[0] == text
 
