@@ -127,13 +127,17 @@ class _Work:
 
     def do(self, path: Path, progress: Callable[[float], None]) -> None:
         """Bring one file up to date; what is wrong with it is noted and said."""
+        name = str(path).encode(errors="backslashreplace").decode()
+        if name != str(path):  # no store, and no page, can hold it
+            self._fail(name, RetrievalError(f"{name} has a name that is not UTF-8; rename the file."))
+            return
         digest, parts = _digest(path, self._given), self.before.get(str(path), {})
         if parts and set(parts.values()) == {digest} and len(parts) == int(next(iter(parts)).rpartition("/")[2]):
             return
         try:
             passages = to_passages(read_document(path), path, self._given)
         except RetrievalError as error:
-            self._fail(path, error)
+            self._fail(str(path), error)
             return
         batches = [passages[at : at + PART] for at in range(0, len(passages), PART)]
         names = [f"{path}#{number}/{len(batches)}" for number in range(1, len(batches) + 1)]
@@ -149,7 +153,7 @@ class _Work:
                 self._builder.put(name, digest, batch, vectors)
             except RetrievalError as error:
                 self.drop(str(path))
-                self._fail(path, error)
+                self._fail(str(path), error)
                 return
         self.added.append(str(path))
 
@@ -159,9 +163,9 @@ class _Work:
             if name.rpartition("#")[0] == path:
                 self._builder.drop(name)
 
-    def _fail(self, path: Path, error: RetrievalError) -> None:
+    def _fail(self, name: str, error: RetrievalError) -> None:
         log.warning("skipped: %s", error)
-        self.failed[str(path)] = str(error)
+        self.failed[name] = str(error)
 
 
 def _gone(before: Iterable[str], files: Sequence[Path], paths: Sequence[Path]) -> list[str]:

@@ -5,8 +5,10 @@ error that names it; the caller goes on with the next one.
 """
 
 import json
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -27,6 +29,8 @@ BLOCKS = frozenset(
     "div section article main body html ul ol dl table tr tbody".split()
 )
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
+# What lxml, zipfile and their decompressors raise on damaged files; a locked part of an archive is a RuntimeError.
+BROKEN = (etree.LxmlError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def read_document(path: Path) -> Document:
         document = reader(path)
     except OSError as error:
         raise RetrievalError(f"{path.name} cannot be read: {error.strerror or error}.") from None
-    except (etree.LxmlError, ValueError, KeyError, zipfile.BadZipFile, EOFError, RecursionError) as error:
+    except BROKEN as error:
         raise RetrievalError(f"{path.name} is damaged ({type(error).__name__}: {error}).") from None
     if not any(paragraph.text.strip() for paragraph in document.paragraphs):
         raise RetrievalError(f"{path.name} holds no text.")
@@ -176,14 +180,14 @@ def _read_epub(path: Path) -> Document:
             return archive.read(name)
 
         container = etree.fromstring(member("META-INF/container.xml"), parser)
-        place = container.find(".//{*}rootfile").get("full-path")
+        place = container.xpath("string(//*[local-name()='rootfile']/@full-path)")
         package = etree.fromstring(member(place), parser)
         folder = PurePosixPath(place).parent
         items = {item.get("id"): item for item in package.iterfind(".//{*}manifest/{*}item")}
         for reference in package.iterfind(".//{*}spine/{*}itemref"):
             item = items[reference.get("idref")]
             if "html" in item.get("media-type", "") and "nav" not in item.get("properties", ""):
-                chapter = html.document_fromstring(member(str(folder / item.get("href"))))
+                chapter = html.document_fromstring(member(str(folder / item.attrib["href"])))
                 paragraphs += list(_html_paragraphs(chapter, outline))
         author, work = (normal(package.findtext(f".//{{*}}metadata/{{*}}{key}") or "") for key in ("creator", "title"))
     return Document(tuple(paragraphs), author=author, work=work)

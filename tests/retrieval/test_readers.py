@@ -1,5 +1,6 @@
 """Every format keeps headings, pages and places; a file that is not what its name says is named."""
 
+import io
 import zipfile
 from pathlib import Path
 
@@ -179,6 +180,29 @@ def test_a_bad_file_is_named(tmp_path: Path, name: str, content: bytes, said: st
     (tmp_path / name).write_bytes(content)
     with pytest.raises(RetrievalError, match=said):
         read_document(tmp_path / name)
+
+
+def zipped(name: str, content: str) -> bytearray:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return bytearray(buffer.getvalue())
+
+
+def bad_epubs() -> dict[str, bytearray]:
+    container = "META-INF/container.xml"
+    torn, locked = zipped(container, "<container/>"), zipped(container, "<container/>")
+    torn[30 + len(container)] = 0xFF  # the first byte of what was deflated
+    locked[6] |= 1  # what a part's own head and the table of contents say of a password
+    locked[locked.index(b"PK\x01\x02") + 8] |= 1
+    return {"KeyError": zipped(container, "<container/>"), "invalid block": torn, "encrypted": locked}
+
+
+@pytest.mark.parametrize(("said", "content"), bad_epubs().items())
+def test_a_bad_book_is_named(tmp_path: Path, said: str, content: bytearray) -> None:
+    (tmp_path / "a.epub").write_bytes(content)
+    with pytest.raises(RetrievalError, match=rf"a\.epub is damaged.*({said})"):
+        read_document(tmp_path / "a.epub")
 
 
 def test_a_locked_pdf_says_so(tmp_path: Path) -> None:
