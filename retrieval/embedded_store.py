@@ -49,6 +49,17 @@ class EmbeddedStore:
     """
 
     def __init__(self, folder: Path) -> None:
+        while True:
+            named = _named(folder)
+            try:
+                self._open(folder)
+                return
+            except (RetrievalError, OSError, sqlite3.Error):
+                # A commit that came between takes the version away that was being opened; the new one is whole.
+                if _named(folder) == named:
+                    raise
+
+    def _open(self, folder: Path) -> None:
         version = current_version(folder)
         if version is None:
             raise RetrievalError(f"No index in {folder}; make it with `python -m retrieval index`.")
@@ -129,11 +140,18 @@ class EmbeddedBuilder:
             "base": self._base.name if self._base else None,
             "embedder": self._embedder.to_data() if self._embedder else None,
         }
-        if not (self._next / "base.json").is_file() or json.loads((self._next / "base.json").read_text()) != said:
+        if self._laid_out() != said:
             self._begin(said)
         self._db = sqlite3.connect(self._next / "passages.sqlite", check_same_thread=False)
         self._db.executescript(TABLES)
         self._raw = (self._next / "vectors.raw").open("r+b")
+
+    def _laid_out(self) -> Any:
+        """Return what `next/` was begun from; None when it was not, or when what says so was torn."""
+        try:
+            return json.loads((self._next / "base.json").read_text())
+        except (OSError, ValueError):
+            return None
 
     def _begin(self, said: dict[str, Any]) -> None:
         """Lay out `next/` as a copy of the finished version; its description comes last and makes it valid."""
@@ -144,7 +162,9 @@ class EmbeddedBuilder:
             shutil.copyfile(self._base / "passages.sqlite", self._next / "passages.sqlite")
             if self._embedder:
                 np.load(self._base / "vectors.npy", mmap_mode="r").tofile(self._next / "vectors.raw")
-        (self._next / "base.json").write_text(json.dumps(said))
+        partial = self._next / "base.partial"
+        partial.write_text(json.dumps(said))
+        partial.replace(self._next / "base.json")
 
     @property
     def documents(self) -> dict[str, str]:
@@ -284,16 +304,22 @@ def refuse_other(about: About, embedder: EmbedderId | None) -> None:
         )
 
 
+def _named(folder: Path) -> str | None:
+    """Return what `current` says now; None where there is none."""
+    pointer = folder / "current"
+    return pointer.read_text(encoding="utf-8", errors="replace").strip() if pointer.is_file() else None
+
+
 def current_version(folder: Path) -> Path | None:
     """Return the folder of the finished version, or None when there is none.
 
     Raises:
         RetrievalError: It is named but missing.
     """
-    pointer = folder / "current"
-    if not pointer.is_file():
+    named = _named(folder)
+    if named is None:
         return None
-    version = folder / pointer.read_text(encoding="utf-8", errors="replace").strip()
+    version = folder / named
     if not (version / "about.json").is_file() or version == folder:
         raise RetrievalError(f"The index in {folder} is damaged: its version is missing. Index the texts again.")
     return version

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from retrieval.store import About
 
 APPROXIMATE_FROM = 100_000  # passages; below, looking at every vector is exact and fast enough
 NPROBES = 24  # partitions looked at, of the square root of the number of passages; recall@10 above .95
+KEPT = timedelta(days=7)  # a version that was replaced, from when it was made: an open search still reads it
+FOR_EVER = timedelta(days=36_500)
 
 
 def _import() -> tuple[Any, Any]:
@@ -233,7 +236,7 @@ class LanceBuilder:
         rows = self._table.count_rows()
         if not rows:
             raise RetrievalError(f"No passage was found for {self._name!r}; the index stays as it was.")
-        self._table.optimize()
+        self._table.optimize(cleanup_older_than=FOR_EVER)  # the version that holds may be older than `KEPT`
         ours = FTS(base_tokenizer="whitespace", stem=False, remove_stop_words=False, ascii_folding=False)
         self._table.create_index("stems", config=ours, replace=True)
         if self._embedder and rows >= APPROXIMATE_FROM:
@@ -245,6 +248,7 @@ class LanceBuilder:
         kind = self._arrow.schema([self._arrow.field("about", self._arrow.string())])
         row = self._arrow.table({"about": [said]}, schema=kind)
         self._db.create_table(f"{self._name}__about", data=row, mode="overwrite")
+        self._table.optimize(cleanup_older_than=KEPT)  # only now is the version before it not needed
         return about
 
     def _mean(self) -> list[float] | None:

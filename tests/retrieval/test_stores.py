@@ -7,14 +7,17 @@ import subprocess
 import sys
 import textwrap
 import threading
+import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from errors import RetrievalError
+from retrieval import embedded_store
 from retrieval.embedders import Embedder, LlamaEmbedder, unit
 from retrieval.indexing import Given, Report, index_files
 from retrieval.memory_store import MemoryStore
@@ -163,6 +166,9 @@ def test_a_bad_file_is_named_and_the_others_go_on(address: str, tmp_path: Path, 
     (folder / "bad.jsonl").write_text('{"text": ', encoding="utf-8")
     (folder / "twice.jsonl").write_text('{"id": "z", "text": "Un."}\n{"id": "z", "text": "Deux."}', encoding="utf-8")
     (folder / "stolen.jsonl").write_text('{"id": "E1", "text": "Un autre."}', encoding="utf-8")
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("Un texte.", encoding="utf-8")
+    with zipfile.ZipFile(folder / "empty.epub", "w") as archive:
+        archive.writestr("META-INF/container.xml", "<container/>")
     report = index(address, [folder], embedder)
     assert {Path(name).name for name in report.failed} == {
         "bad.pdf",
@@ -170,6 +176,8 @@ def test_a_bad_file_is_named_and_the_others_go_on(address: str, tmp_path: Path, 
         "bad.jsonl",
         "twice.jsonl",
         "stolen.jsonl",
+        "empty.epub",
+        r"caf\udce9.txt",
     }
     assert report.about.passages == 5
 
@@ -302,6 +310,61 @@ def test_a_commit_that_was_killed_leaves_the_old_index_and_no_rubbish(tmp_path: 
     (tmp_path / "b.txt").write_text("Un autre texte.", encoding="utf-8")
     assert index(str(folder), [tmp_path / "b.txt"], embedder).about.passages == 6
     assert sorted(one.name for one in folder.iterdir()) == [".lock", "current", "v000002"]
+
+
+def put_one(folder: Path, name: str) -> int:
+    builder = open_builder(folder, None)
+    builder.put(name, "digest", [Passage(name, f"Le texte de {name}.")], None)
+    return builder.commit().passages
+
+
+def test_an_opening_that_a_commit_overtakes_opens_the_new_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_one(tmp_path, "a")
+
+    def overtaken(version: Path, hashes: dict[str, str]) -> None:
+        monkeypatch.undo()
+        put_one(tmp_path, "b")
+        assert not version.exists()
+        embedded_store.check_files(version, hashes)
+
+    monkeypatch.setattr(embedded_store, "check_files", overtaken)
+    assert open_store(tmp_path).about.passages == 2
+
+
+def test_what_was_begun_and_torn_is_begun_anew(tmp_path: Path) -> None:
+    put_one(tmp_path, "a")
+    for torn in ("", '{"base": "v0000', "\x00" * 40):
+        open_builder(tmp_path, None).close()
+        (tmp_path / "next" / "base.json").write_text(torn, encoding="utf-8")
+        builder = open_builder(tmp_path, None)
+        assert builder.documents == {"a": "digest"}
+        builder.close()
+    assert put_one(tmp_path, "b") == 2
+
+
+def test_lance_removes_no_version_before_the_next_one_is_named(
+    tmp_path: Path, embedder: LlamaEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if every version were older than the limit after which LanceDB removes it."""
+    lancedb = pytest.importorskip("lancedb")
+    from retrieval import lance_store
+
+    class Killed(lance_store.LanceBuilder):
+        def _mean(self) -> list[float] | None:  # the last step before the new version is named
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(lance_store, "KEPT", timedelta(milliseconds=1))
+    address = f"lancedb://{tmp_path}/db/texts"
+    index(address, [write_texts(tmp_path / "a.jsonl")], embedder)
+    path = write_texts(tmp_path / "b.jsonl", {"Z": ("Kant", "Logique", "Un autre texte.", ())})
+    with pytest.raises(KeyboardInterrupt):
+        index_files([path], Killed(address, embedder.id), embedder)
+    assert ids(address, "le sucre fond", embedder)[0] == "B1"
+    assert index(address, [path], embedder).about.passages == 6
+    assert ids(address, "autre texte", embedder)[0] == "Z"
+    assert len(lancedb.connect(tmp_path / "db").open_table("texts").list_versions()) <= 2
 
 
 def test_two_writers_do_not_meet(tmp_path: Path, embedder: LlamaEmbedder) -> None:
