@@ -44,14 +44,14 @@ class Asked(Protocol):
 
 
 def corpora_sources(corpora: Path) -> list[list[Path]]:
-    """Return the files of BAF_CORPORA_DIR that sentences are drawn from, in sources; no evaluation set is among them.
+    """Return the files of BAF_CORPORA_DIR that sentences are drawn from, in sources; none that an axis measures on.
 
     Raises:
         RetrievalError: There are none.
     """
     found = [[path] for path in sorted((corpora / "french").glob("*.txt.xz"))]
     found += [sorted((corpora / "works").rglob("*.jsonl")), [corpora / "questions" / "sujets.txt"]]
-    found += [[corpora / "retrieval_eval" / "sts_fr" / "stsb-fr-train.csv"], sorted(corpora.glob("instruct/*.jsonl"))]
+    found.append([corpora / "retrieval_eval" / "sts_fr" / "stsb-fr-train.csv"])
     kept = [existing for source in found if (existing := [path for path in source if path.is_file()])]
     if not kept:
         raise RetrievalError(f"{corpora} holds no French texts (french/*.txt.xz, works/, questions/).")
@@ -203,5 +203,5 @@ def read_targets(folder: Path) -> tuple[list[str], np.ndarray]:
         except (OSError, ValueError, KeyError) as error:
             raise RetrievalError(f"{path} is damaged ({error}). Remove it and run again.") from None
     if not rows:
-        raise RetrievalError(f"{folder} holds no vectors of a teacher; make them with `python -m retrieval targets`.")
+        raise RetrievalError(f"{folder} holds no teacher's vectors; `python -m retrieval distill-targets` makes them.")
     return texts, np.concatenate(rows)

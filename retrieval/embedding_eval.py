@@ -39,6 +39,13 @@ REPLY_WORDS = 80
 STARTS = 10  # of the clustering; the tightest result counts
 TIMED = 1_000  # texts whose vectors are timed
 STEMS = 16_384  # dimensions of the baseline that only compares words
+# Under BAF_CORPORA_DIR, what each public axis measures on: no model may be taught on it.
+PUBLIC = {
+    "similarity": Path("retrieval_eval/sts_fr/stsb-fr-test.csv"),
+    "topics": Path("retrieval_eval/piaf"),  # read by `read_piaf`
+    "alignment": Path("retrieval_eval/bitext_fra_eng"),
+    "conversation": Path("instruct/oasst_fr_top1.jsonl"),
+}
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,7 @@ def _ranks(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 def similarity(embedder: Embedder, corpora: Path, limit: int | None) -> Axis:
     """Two sentences and how alike people find them."""
-    path = corpora / "retrieval_eval" / "sts_fr" / "stsb-fr-test.csv"
+    path = corpora / PUBLIC["similarity"]
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))[:limit]
     first, second = (embedder.passages([row[side] for row in rows]) for side in (0, 1))
@@ -160,7 +167,7 @@ def topics(embedder: Embedder, corpora: Path, limit: int | None) -> Axis:
 
 def alignment(embedder: Embedder, corpora: Path, limit: int | None) -> Axis:
     """French and English sentences that say the same."""
-    folder = corpora / "retrieval_eval" / "bitext_fra_eng"
+    folder = corpora / PUBLIC["alignment"]
     sides = [(folder / f"tatoeba.fra-eng.{one}").read_text(encoding="utf-8").splitlines() for one in ("fra", "eng")]
     french, english = (embedder.passages(lines[:limit]) for lines in sides)
     parts = {
@@ -187,7 +194,7 @@ def instructions(embedder: Embedder, own: Mapping[str, Any], limit: int | None) 
 def conversation(embedder: Embedder, corpora: Path, limit: int | None) -> Axis:
     """Requests to an assistant and the first reply to each."""
     asked, said = [], []
-    path = corpora / "instruct" / "oasst_fr_top1.jsonl"
+    path = corpora / PUBLIC["conversation"]
     for line in path.read_text(encoding="utf-8").splitlines():
         turns = json.loads(line)["messages"]
         if [turn["role"] for turn in turns[:2]] == ["user", "assistant"]:

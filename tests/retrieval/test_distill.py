@@ -27,10 +27,18 @@ from retrieval.distill import (
     write_static,
 )
 from retrieval.distill_teacher import Teacher, open_teacher
-from retrieval.distill_texts import count_pieces, make_targets, read_strings, read_targets, sentences
+from retrieval.distill_texts import (
+    corpora_sources,
+    count_pieces,
+    make_targets,
+    read_strings,
+    read_targets,
+    sentences,
+)
 from retrieval.distill_train import Lesson, contrast, message_pairs, note_pairs, read_pairs, teach
 from retrieval.distill_trim import trim
 from retrieval.embedders import LlamaEmbedder, StaticEmbedder, unit
+from retrieval.embedding_eval import PUBLIC
 from retrieval.notes import NoteIndex
 from tests.retrieval.conftest import write_tiny_bert
 from tests.retrieval.teachers import TEXTS, write_bert, write_qwen
@@ -252,7 +260,7 @@ def test_targets_go_on_where_they_stopped(bert: Teacher, qwen: Teacher, tmp_path
     (folder / "part-00001.npz").write_bytes(b"half")
     with pytest.raises(RetrievalError, match="damaged"):
         read_targets(folder)
-    with pytest.raises(RetrievalError, match="no vectors"):
+    with pytest.raises(RetrievalError, match=r"no teacher.*distill-targets"):
         read_targets(tmp_path)
 
 
@@ -272,6 +280,18 @@ def test_sentences_come_from_every_source_in_turn(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text("{", encoding="utf-8")
     with pytest.raises(RetrievalError, match=r"d\.jsonl cannot be read"):
         list(read_strings(tmp_path / "d.jsonl"))
+
+
+def test_nothing_is_taught_on_what_an_axis_measures_on(tmp_path: Path) -> None:
+    train = PUBLIC["similarity"].with_name("stsb-fr-train.csv")
+    taught = [Path("french/a.txt.xz"), Path("works/kant/b.jsonl"), train]
+    measured = [path if path.suffix else path / "queries.jsonl" for path in PUBLIC.values()]
+    for path in [*taught, *measured]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    drawn = [path.relative_to(tmp_path) for source in corpora_sources(tmp_path) for path in source]
+    assert sorted(drawn) == sorted(taught)
+    assert not any(path.is_relative_to(place) for path in drawn for place in PUBLIC.values())
 
 
 def test_pairs_that_ship_and_pairs_of_ones_own(tmp_path: Path) -> None:
