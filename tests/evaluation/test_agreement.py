@@ -15,6 +15,7 @@ from evaluation.runs import Run, failed
 from evaluation.scheme_sample import as_lines, rows_to_label, sample_documents, sample_task
 from evaluation.specs import VARIANTS
 
+ROOT = Path(__file__).parents[2]
 FULL = "Si tu lis, alors tu sais. Or tu lis. Donc tu sais."
 ROWS: list[dict[str, Any]] = [
     {"id": "a", "scheme": "MP", "kind": "question", "prompt": "?", "answer": FULL, "label": 4},
@@ -119,3 +120,24 @@ def test_what_a_reader_gets_has_no_verdict_and_no_order() -> None:
     assert task.measure(task.documents[0], FULL) == {}
     with pytest.raises(EngineError, match="fewer than 999"):
         sample_task(999)
+
+
+def test_the_page_says_what_was_measured() -> None:
+    page = " ".join((ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8").split())
+    before, now = (
+        json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("scheme-agreement-untuned", "scheme-agreement")
+    )
+
+    def short(value: float) -> str:
+        return f"{value:.2f}".lstrip("0")
+
+    (low, high), drawn, full = now["weighted_kappa_interval"], now["conclusion"], now["full"]
+    for said in (
+        f"at a weighted kappa of {short(before['weighted_kappa'])} (equal {100 * before['equal']:.0f} %)",
+        f"**{short(now['weighted_kappa'])} ({short(low)} to {short(high)})**",
+        f"equal {100 * now['equal']:.0f} %, within one grade {100 * now['within_one']:.0f} %",
+        f"with precision {short(drawn['precision'])} and recall {short(drawn['recall'])}",
+        f"a full scheme with {short(full['precision'])} and {short(full['recall'])} ({full['labelled_yes']} answers)",
+    ):
+        assert said in page

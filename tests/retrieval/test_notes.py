@@ -292,3 +292,15 @@ def test_static_vectors_have_the_threshold_that_suits_them() -> None:
     answered, foreign = shares_with_a_source(NoteIndex.load(NOTES, static))
     assert answered >= 0.6
     assert foreign <= 0.2
+
+
+def test_the_page_says_what_the_threshold_does() -> None:
+    root = NOTES.parents[1]
+    page = " ".join((root / "docs" / "retrieval.md").read_text(encoding="utf-8").split())
+    kept, held = {}, {}
+    for name in ("piaf", "pupils"):
+        said = json.loads((root / "benchmarks" / "results" / f"retrieval-{name}.json").read_text(encoding="utf-8"))
+        kept[name], held[name] = said["threshold"].values()
+    assert f"Threshold: of PIAF's questions {100 * kept['piaf']:.0f} % have a relevant passage." in page
+    assert f"that a note answers, {100 * kept['pupils']:.0f} % have one," in page
+    assert f"of those that none answers {100 * (1 - held['pupils']):.0f} %," in page
