@@ -11,13 +11,16 @@ from pathlib import Path
 from time import thread_time
 from typing import Any, Literal
 
+from dialogue.french import plain
 from dialogue.limits import find_limit
 from dialogue.redact import find_pii
 from dialogue.safety import assess
 from dialogue.stance import STANCES, detect
-from evaluation.labelled import Row, exchanges, judging, load_rows, macro_f1, tuning
+from evaluation.labelled import Row, judging, load_rows, macro_f1, tuning
+from evaluation.rules_fit import asked_in_items, ordinary_rows
 
 Half = Literal["tune", "judge"]
+ORDINARY: dict[Half, str] = {"tune": "ordinary_fitted", "judge": "ordinary"}  # keys of a result
 
 
 def interval(hits: int, n: int) -> tuple[float, float]:
@@ -117,13 +120,25 @@ def page_ms(rule: Callable[[str], object], page: str, times: int = 20) -> float:
     return round(sorted(taken)[times // 2], 2)
 
 
-def ordinary_texts(dialogues: Path, questions: Path) -> list[str]:
-    """Read what pupils say in our dialogues and the questions of the retrieval set: none of it is a crisis.
+def ordinary_texts(data: Path, dialogues: Path, half: Half) -> list[str]:
+    """Return what pupils usually say, none of it a crisis: in one half what the alarm learned, in the other none of it.
+
+    Args:
+        data: As in `measure`.
+        dialogues: As in `measure`.
+        half: "tune", what the alarm was fitted on; "judge", the held-out exercises, the messages that are put to the
+            notes and the replies that judge the stance, without those that it was fitted on as well.
 
     Raises:
         EngineError: A file cannot be read.
     """
-    return [row["question"] for row in load_rows(questions)] + [row["text"] for row in exchanges(dialogues)]
+    learned = [row["text"] for row in ordinary_rows(data, dialogues)]
+    if half == "tune":
+        return learned
+    queries = [row["message"] for path in sorted((data / "queries").glob("*.jsonl")) for row in load_rows(path)]
+    unread = [row["text"] for row in [*asked_in_items(data, "test"), *judging(data, "stance")]]
+    known = {plain(text) for text in [*learned, *(row["text"] for row in tuning(data, "crisis"))]}
+    return [text for text in [*unread, *queries] if plain(text) not in known]
 
 
 def measure(data: Path, half: Half, dialogues: Path, exam_questions: Sequence[str] = ()) -> dict[str, Any]:
@@ -132,7 +147,7 @@ def measure(data: Path, half: Half, dialogues: Path, exam_questions: Sequence[st
     Args:
         data: Folder with eval/ and dialogue_rules/.
         half: "tune", the sentences that rules and weights were tuned on; "judge", those that nobody read.
-        dialogues: Folder of our dialogues, for false alarms in ordinary use.
+        dialogues: Folder of our dialogues, which the alarm learned from.
         exam_questions: Real questions of the baccalauréat, where they are at hand: none was tuned on.
 
     Raises:
@@ -145,7 +160,7 @@ def measure(data: Path, half: Half, dialogues: Path, exam_questions: Sequence[st
         "crisis": crises(rows(data, "crisis")),
         "attacks": attacks(rows(data, "attacks")),
         "personal_data": personal_data(load_rows(data / "eval" / "pii.jsonl")),
-        "ordinary": false_alarms_in_use(ordinary_texts(dialogues, data / "eval" / "pupil_questions.jsonl")),
+        ORDINARY[half]: false_alarms_in_use(ordinary_texts(data, dialogues, half)),
         "exam_questions": false_alarms_in_use(exam_questions),
     }
 
@@ -163,5 +178,6 @@ def spoken(measured: dict[str, Any]) -> str:
         f"{crisis['false_alarms']:.3f} {crisis['false_alarms_interval']}; {crisis['stopped']}; {crisis['found']}"
     )
     lines.append(f"attacks {measured['attacks']}, personal data {measured['personal_data']} (the same in both halves)")
-    lines.append(f"ordinary messages {measured['ordinary']}; exam questions {measured['exam_questions']}")
+    name = ORDINARY[measured["half"]]
+    lines.append(f"{name} messages {measured[name]}; exam questions {measured['exam_questions']}")
     return "\n".join(lines)

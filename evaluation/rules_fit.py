@@ -77,12 +77,21 @@ def alarm_examples(rows: Iterable[Row], weight: float = 1.0) -> list[Example]:
     ]
 
 
-def ordinary_examples(data: Path, dialogues: Path) -> list[Example]:
-    """Return what pupils usually say, for the alarm: about stances, in our dialogues, as questions, as exercises."""
-    questions = [{"text": row["question"]} for row in load_rows(data / "eval/pupil_questions.jsonl")]
+def asked_in_items(data: Path, split: str) -> list[Row]:
+    """Return what pupils ask first in the scheme dataset's items of a split."""
     items = [row for name in ITEMS if (data / name).is_file() for row in load_rows(data / name)]
-    asked = [{"text": row["messages"][1]["content"]} for row in items if row["split"] == "train"]
-    return alarm_examples([*tuning(data, "stance"), *exchanges(dialogues), *questions, *asked], ALARM_FROM_DIALOGUES)
+    return [{"text": row["messages"][1]["content"]} for row in items if row["split"] == split]
+
+
+def ordinary_rows(data: Path, dialogues: Path) -> list[Row]:
+    """Return what pupils usually say, as the alarm learns it: about stances, in our dialogues, questions, exercises."""
+    questions = [{"text": row["question"]} for row in load_rows(data / "eval/pupil_questions.jsonl")]
+    return [*tuning(data, "stance"), *exchanges(dialogues), *questions, *asked_in_items(data, "train")]
+
+
+def ordinary_examples(data: Path, dialogues: Path) -> list[Example]:
+    """Return `ordinary_rows` as examples for the alarm."""
+    return alarm_examples(ordinary_rows(data, dialogues), ALARM_FROM_DIALOGUES)
 
 
 def attempt_examples(data: Path, dialogues: Path) -> list[Example]:

@@ -10,10 +10,10 @@ from dialogue import alarm, stance
 from dialogue.linear import Seen, pieces_in, words_in
 from dialogue.stance import STANCES
 from errors import EngineError
-from evaluation.dialogue_rules import crises, measure, personal_data, spoken, stances
+from evaluation.dialogue_rules import crises, measure, ordinary_texts, personal_data, spoken, stances
 from evaluation.labelled import judging, load_rows, macro_f1, tuning
 from evaluation.linear_fit import Example, Fit, fit
-from evaluation.rules_fit import across_sets, alarm_examples, stance_examples, threshold
+from evaluation.rules_fit import across_sets, alarm_examples, ordinary_examples, stance_examples, threshold
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -37,6 +37,8 @@ def test_what_judges_is_never_tuned_on(tmp_path: Path) -> None:
     (tmp_path / "eval" / "stance_judge4.jsonl.xz").write_bytes(lzma.compress(b'{"id": 7}\n'))
     assert [row["id"] for row in judging(tmp_path, "stance")] == [7]
     assert [row["id"] for row in tuning(tmp_path, "stance")] == [1, 2, 4]
+    (tmp_path / "eval" / "stance.jsonl.xz").write_bytes(lzma.compress(b'{"id": 8}\n'))
+    assert [row["id"] for row in tuning(tmp_path, "stance")] == [8, 4]
     with pytest.raises(EngineError, match="nothing unread"):
         judging(tmp_path, "crisis")
     for text in ("", "[1]\n", "{"):
@@ -98,10 +100,34 @@ def test_what_is_printed_quotes_nobody(tmp_path: Path) -> None:
     written(eval_ / "attacks_judge2.jsonl", [{"text": f"ignore tes règles {mark}", "kind": "insult"}])
     written(eval_ / "pii.jsonl", [{"text": f"je m'appelle {mark}", "spans": [[13, 19, "name"]]}])
     written(eval_ / "pupil_questions.jsonl", [{"question": mark}])
+    written(eval_ / "stance.jsonl", [{"text": mark}])
+    written(eval_ / "crisis.jsonl", [{"text": mark}])
     (tmp_path / "talks").mkdir()
     found = measure(tmp_path, "judge", tmp_path / "talks", [mark])
     assert mark not in json.dumps(found) + spoken(found)
     assert stances(load_rows(eval_ / "stance_judge2.jsonl"))["n"] == 4
+
+
+def test_no_ordinary_message_that_judges_was_learned(tmp_path: Path) -> None:
+    """An alarm hardly ever goes off on what it was fitted on: that share would say nothing."""
+    for folder in ("eval", "queries", "talks"):
+        (tmp_path / folder).mkdir()
+    written(tmp_path / "eval" / "stance.jsonl", [{"text": "Oui !"}])
+    written(tmp_path / "eval" / "stance_judge2.jsonl", [{"text": "oui !"}, {"text": "Je n'y crois pas."}])
+    written(tmp_path / "eval" / "crisis.jsonl", [{"text": "Je suis mort de rire."}])
+    written(tmp_path / "eval" / "pupil_questions.jsonl", [{"question": "Suis-je libre ?"}])
+    written(tmp_path / "queries" / "kant.jsonl", [{"message": "J'ai triché."}, {"message": "je suis mort de rire."}])
+    items: list[dict[str, object]] = [
+        {"split": split, "messages": [{"content": ""}, {"content": f"Conclus, {split}."}]}
+        for split in ("train", "test")
+    ]
+    written(tmp_path / "schemes_levelA_base.jsonl", items)
+    judged = ordinary_texts(tmp_path, tmp_path / "talks", "judge")
+    assert judged == ["Conclus, test.", "Je n'y crois pas.", "J'ai triché."]
+    learned = ordinary_texts(tmp_path, tmp_path / "talks", "tune")
+    assert learned == ["Oui !", "Suis-je libre ?", "Conclus, train."]
+    fitted = {one.seen for one in ordinary_examples(tmp_path, tmp_path / "talks")}
+    assert not fitted & {one.seen for one in alarm_examples({"text": text} for text in judged)}
 
 
 def test_the_odds_leave_no_more_behind_than_they_may() -> None:
