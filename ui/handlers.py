@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from dialogue.conversation import MAX_MESSAGE_CHARS, Turn
+from dialogue.safety import assess
 from errors import ChatError
 from personas import PERSONAS, Persona, get_persona
 from personas.questions import draw
@@ -65,7 +66,7 @@ class Handlers:
             return {self.w.notice: gr.skip()}
         try:
             tab = to_tab(desk, *here)
-            if is_over(tab.session, tab.trail):
+            if is_over(tab.session, tab.trail) and not assess(said or "").stops:  # distress gets its card at any time
                 return {self.w.notice: fragments.notice(text(tab.language, "maieuthon_over"))}
             return self._ask(tab, say(tab.turns, said or ""))
         except ChatError as error:

@@ -13,7 +13,7 @@
 
   let current = safe(() => sessionStorage.getItem(OPEN), null);
   let held = true;  // until the page has opened what was open: an empty chat must not take its place
-  let left = null;  // what was open before the chat became empty
+  let left = null;  // what was open before the chat became empty; nobody's any more once the pupil speaks again
   let undoing = false, wanted = null, last = 0, timer = 0, waiting = null;
 
   const hold = (id) => {
@@ -44,6 +44,7 @@
       return hold(null);
     }
     undoing = false;
+    left = null;
     // A question without an answer yet is not kept: it may go back into the box, or be none that anybody should find.
     if (!turns.length || turns[turns.length - 1][0] !== "assistant") return;
     const old = current ? waiting?.id === current ? waiting : read(current) : null;

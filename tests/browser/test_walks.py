@@ -198,15 +198,19 @@ def test_a_crisis_shows_the_card_and_keeps_nothing(stage: Stage) -> None:
     ask(page, "Autre chose.")
     settled(page)
     expect(page.locator(".crisis")).to_have_count(0)
-    # The same at the first message, when words of an answer had been shown: nothing of it stays either.
+    # The same at the first message, and when words of an answer had been shown: nothing of it stays either.
     page.locator("#new").click()
     expect(pupil(page)).to_have_count(0)
+    stage.tier.script = (Card("crisis", card("fr"), card("en")),)
+    say(page, "Encore un message grave.")
+    expect(page.locator(".crisis")).to_be_visible()
     stage.tier.script, stage.tier.pause_s = (*words(ANSWER), Card("crisis", card("fr"), card("en"))), 0.1
     say(page, "Un autre message grave.")
     expect(bot(page)).to_have_count(2)
     expect(page.locator(".crisis")).to_be_visible()
     page.wait_for_timeout(700)
     assert "grave" not in json.dumps(talks(page), ensure_ascii=False)
+    assert [talk["title"] for talk in talks(page)] == ["Une question."]  # the one before is no part of it
 
 
 def test_reply_feedback_undo_surprise_and_link(stage: Stage) -> None:
@@ -297,6 +301,9 @@ def test_a_whole_maieuthon_on_a_phone(stage: Stage) -> None:
     say(page, "Encore.")
     expect(page.locator("#notice")).to_contain_text(FRENCH["maieuthon_over"])
     expect(pupil(page)).to_have_count(5)
+    stage.tier.script = (Card("crisis", card("fr"), card("en")),)
+    say(page, "J'ai plus envie de vivre.")
+    expect(page.locator(".crisis")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     with page.expect_download() as waited:
         page.locator('[data-act="panel:markdown"]').click()
