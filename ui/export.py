@@ -13,7 +13,7 @@ from dialogue.debate import Speech
 from personas import PERSONAS, SCHEMES, Persona, Scheme
 from ui.fragments import names_of
 from ui.panels import question_in
-from ui.recap import advice_words, progress_words, recap_of
+from ui.recap import advice_words, progress_words, recap_of, scheme_name
 from ui.session import Session, Source, Trail, is_over, schemes_of
 from ui.texts import Language, text
 
@@ -73,7 +73,7 @@ def markdown(persona: Persona, session: Session, turns: Sequence[Turn], trail: T
         one = trail.get(place)
         if one and one.scheme:
             scheme = SCHEMES[one.scheme]
-            lines += [f"*{text(language, 'scheme')} {scheme.name} — {one.filled or scheme.form}*", ""]
+            lines += [f"*{text(language, 'scheme')} {scheme_name(language, scheme)} — {one.filled or scheme.form}*", ""]
         if one and one.remark:
             read = f"{progress_words(language, one.remark)} {advice_words(language, one.remark)}"
             lines += [f"> {text(language, 'remark')} — {read}", ""]
@@ -103,7 +103,7 @@ def _flat(said: str) -> str:
 
 
 def _recap_lines(turns: Sequence[Turn], trail: Trail, language: Language) -> list[str]:
-    one = recap_of([turn.text for turn in turns if turn.role == "user"], trail)
+    one = recap_of(turns, trail)
     lines = [f"## {text(language, 'recap')} {text(language, f'title_{one.title}')}", "",
              text(language, f"title_{one.title}_why"), ""]  # fmt: skip
     if one.theses:
@@ -124,13 +124,13 @@ def fiche(persona: Persona, session: Session, turns: Sequence[Turn], trail: Trai
              f"<h1>{escape(question or text(language, 'export_title', name=persona.short_name))}</h1>"]  # fmt: skip
     parts.append(_listed(text(language, "fiche_path"), [escape(step) for step in _path(turns, session, trail)]))
     if is_over(session, trail):
-        one = recap_of([turn.text for turn in turns if turn.role == "user"], trail)
+        one = recap_of(turns, trail)
         words = f"{text(language, f'title_{one.title}')} {text(language, f'title_{one.title}_why')}"
         parts.append(f"<h2>{text(language, 'recap')}</h2><p>{escape(words)}</p>")
         if one.best:
             parts.append(f"<h2>{text(language, 'recap_best')}</h2><blockquote>« {escape(one.best)} »</blockquote>")
         parts.append(f"<h2>{text(language, 'to_try')}</h2><p>{escape(text(language, f'try_{one.to_try}'))}</p>")
-    schemes = [f"{escape(one.name)} <em>{escape(one.form)}</em>" for one in schemes_used(trail)]
+    schemes = [f"{escape(scheme_name(language, one))} <em>{escape(one.form)}</em>" for one in schemes_used(trail)]
     parts.append(_listed(text(language, "fiche_schemes"), schemes))
     parts.append(_listed(text(language, "sources_title"), [escape(one.reference) for one in sources_used(trail)]))
     imitated = names_of(language, persona, session.opponent)
@@ -152,6 +152,6 @@ def _path(turns: Sequence[Turn], session: Session, trail: Trail) -> list[str]:
     """The pupil's steps: positions where they were read, messages otherwise, each cut to a line or two."""
     said = [turn.text for turn in turns if turn.role == "user"]
     if is_over(session, trail):
-        said = list(recap_of(said, trail).theses) or said
+        said = list(recap_of(turns, trail).theses) or said
     flat = [_flat(one) for one in said[-_PATH_MOST:]]
     return [one if len(one) <= _PATH_CHARS else f"{one[:_PATH_CHARS].rsplit(' ', 1)[0]}…" for one in flat]

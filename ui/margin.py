@@ -8,7 +8,7 @@ from html import escape
 
 from dialogue.conversation import Turn
 from personas import PERSONAS, SCHEMES, Persona
-from ui.recap import recap_words, remark_words
+from ui.recap import recap_words, remark_words, scheme_name
 from ui.session import REASONS, Margin, Session, Source, Trail, is_over, last_place
 from ui.texts import Language, text
 
@@ -52,8 +52,7 @@ def margin(
     row += _feedback(language, here) + _undo(language, session)
     said = remark_words(language, here.remark) if here.remark else ""
     if is_over(session, trail):
-        pupil = [turn.text for turn in turns if turn.role == "user"]
-        return f'<div class="margin-row">{row}</div>{said}{recap_words(language, pupil, trail)}'
+        return f'<div class="margin-row">{row}</div>{said}{recap_words(language, turns, trail)}'
     return f'<div class="margin-row">{row}</div>{said}{_replies(language, persona, session)}'
 
 
@@ -61,7 +60,7 @@ def _scheme(language: Language, here: Margin) -> str:
     scheme = SCHEMES.get(here.scheme)
     if scheme is None:
         return ""
-    name = scheme.name_en if language == "en" else scheme.name
+    name = scheme_name(language, scheme)
     filled = (
         f'<dt>{text(language, "scheme_here")}</dt><dd lang="fr" class="filled">{escape(here.filled)}</dd>'
         if here.filled
@@ -83,7 +82,7 @@ def _earlier(language: Language, trail: Trail) -> str:
     path = [SCHEMES[one.scheme] for _, one in sorted(trail.items()) if one.scheme]
     if len(path) < 2:
         return ""
-    steps = "".join(f"<li>{escape(one.name_en if language == 'en' else one.name)}</li>" for one in path)
+    steps = "".join(f"<li>{escape(scheme_name(language, one))}</li>" for one in path)
     return (
         f'<details class="sheet" name="sheet"><summary>{text(language, "path", count=len(path))}</summary>'
         f'<div class="sheet-body"><h3>{text(language, "path_title")}</h3><ol>{steps}</ol></div></details>'

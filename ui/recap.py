@@ -6,8 +6,9 @@ Everything that comes from a model or a pupil is escaped here, once.
 from collections.abc import Sequence
 from html import escape
 
+from dialogue.conversation import Turn
 from dialogue.maieuthon import SKILLS, Recap, Remark, recap
-from personas import SCHEMES
+from personas import SCHEMES, Scheme
 from ui.session import Trail, remarks_of, schemes_of
 from ui.texts import Language, text
 
@@ -43,15 +44,24 @@ def advice_words(language: Language, remark: Remark) -> str:
     return remark.conseil or text(language, f"try_{remark.suite}")
 
 
-def recap_of(said: Sequence[str], trail: Trail) -> Recap:
-    """The recap of the exchanges that a Maïeuthon has had."""
-    remarks = remarks_of(trail)
-    return recap(said[: len(remarks)], remarks, schemes_of(trail))
+def scheme_name(language: Language, scheme: Scheme) -> str:
+    """The scheme's name in the page's language."""
+    return scheme.name_en if language == "en" else scheme.name
 
 
-def recap_words(language: Language, said: Sequence[str], trail: Trail) -> str:
+def recap_of(turns: Sequence[Turn], trail: Trail) -> Recap:
+    """The recap of the exchanges that a Maïeuthon has had; an answer that was stopped ends none, and has no remark."""
+    said = [_message_before(turns, place) for place, one in sorted(trail.items()) if one.remark]
+    return recap(said, remarks_of(trail), schemes_of(trail))
+
+
+def _message_before(turns: Sequence[Turn], place: int) -> str:
+    return next((turn.text for turn in reversed(turns[:place]) if turn.role == "user"), "")
+
+
+def recap_words(language: Language, turns: Sequence[Turn], trail: Trail) -> str:
     """The look back on a Maïeuthon: a path in words, and files to take away."""
-    one = recap_of(said, trail)
+    one = recap_of(turns, trail)
     title = text(language, f"title_{one.title}")
     parts = [f'<section class="recap"><h3>{text(language, "recap")} <em>{title}</em></h3>',
              f'<p>{text(language, f"title_{one.title}_why")}</p>', "<dl>"]  # fmt: skip
@@ -61,7 +71,7 @@ def recap_words(language: Language, said: Sequence[str], trail: Trail) -> str:
     if one.best:
         parts.append(f'<dt>{text(language, "recap_best")}</dt><dd class="best">« {escape(one.best)} »</dd>')
     if one.schemes:
-        names = ", ".join(SCHEMES[key].name_en if language == "en" else SCHEMES[key].name for key in one.schemes)
+        names = ", ".join(scheme_name(language, SCHEMES[key]) for key in one.schemes)
         parts.append(f"<dt>{text(language, 'recap_schemes')}</dt><dd>{escape(names)}</dd>")
     parts.append(f"<dt>{text(language, 'to_try')}</dt><dd>{text(language, f'try_{one.to_try}')}</dd></dl>")
     parts.append(f'<p class="rules">{text(language, "recap_formative")}</p><div class="panel-row">')

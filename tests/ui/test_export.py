@@ -5,7 +5,7 @@ import re
 from dialogue.conversation import Turn
 from dialogue.debate import Speech
 from dialogue.maieuthon import N_EXCHANGES, remark
-from personas import get_persona
+from personas import SCHEMES, get_persona
 from personas.questions import questions_of
 from ui.export import fiche, markdown, question_of, schemes_used, sources_used, speech_of, spoken
 from ui.session import Margin, Session, Source
@@ -50,16 +50,17 @@ def test_a_long_path_stays_on_one_page() -> None:
 
 
 def test_a_maieuthon_is_exported_with_its_recap() -> None:
-    turns: list[Turn] = [CHAT[0]]
+    turns: list[Turn] = [CHAT[0], Turn("user", "Je ne sais pas."), Turn("assistant", "Tu")]  # stopped: no exchange
     trail: dict[int, Margin] = {}
-    for n in range(N_EXCHANGES):
-        said = f"Je pense que la raison {n} compte, parce que je la vois."
+    last = "Mais je distingue la raison qui oblige et la raison qui explique, parce que la première commande."
+    for said in (*["Je pense que la raison compte, parce que je la vois."] * (N_EXCHANGES - 1), last):
         turns += [Turn("user", said), Turn("assistant", "Et ?")]
         trail[len(turns) - 1] = Margin("DS", remark=remark(said))
     session = Session("maieuthon", questions_of("kant")[0].text)
     for text in (markdown(KANT, session, turns, trail, "fr"), fiche(KANT, session, turns, trail, "fr")):
         for key in ("recap", "recap_best", "to_try"):
             assert FRENCH[key] in text.replace("&#x27;", "'")
+        assert f"« {last} »" in text.split(FRENCH["recap_best"])[1]
     assert markdown(KANT, session, turns, trail, "fr").count("> Ce que tu viens de faire") == N_EXCHANGES
 
 
@@ -89,6 +90,13 @@ def test_each_scheme_and_source_stands_once() -> None:
     twice = {2: TRAIL[2], 4: TRAIL[2], 6: Margin("DS")}
     assert [one.id for one in schemes_used(twice)] == ["MT", "DS"]
     assert sources_used(twice) == (SOURCE,)
+
+
+def test_an_english_file_names_schemes_in_english() -> None:
+    for write in (markdown, fiche):
+        text = write(KANT, Session(), CHAT, {2: Margin("SH")}, "en")
+        assert SCHEMES["SH"].name_en in text
+        assert SCHEMES["SH"].name not in text
 
 
 def test_a_debate_names_both_whom_the_program_imitates() -> None:

@@ -135,7 +135,8 @@ def test_a_maieuthon_says_where_it_is() -> None:
 
 def test_a_maieuthon_ends_with_a_recap() -> None:
     said = [f"Je pense que la raison numéro {n} compte, car je la vois, donc je la tiens." for n in range(N_EXCHANGES)]
-    turns: list[Turn] = [CHAT[0]]
+    said[-1] = "Mais je distingue deux raisons, car la première oblige, donc je la tiens."
+    turns: list[Turn] = [*CHAT]  # its answer was stopped: no exchange
     trail: dict[int, Margin] = {}
     for text in said:
         turns += [Turn("user", text), Turn("assistant", "Et pourquoi ?")]
@@ -145,6 +146,7 @@ def test_a_maieuthon_ends_with_a_recap() -> None:
     for key in ("recap", "recap_path", "recap_best", "recap_schemes", "to_try", "recap_formative", "title_batisseur"):
         assert FRENCH[key] in html
     assert said[0] in html
+    assert f"{FRENCH['recap_best']} « {said[-1]} »" in html
 
 
 def test_a_debate_shows_both_and_lets_the_pupil_choose() -> None:
