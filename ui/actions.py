@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dialogue.conversation import Turn, clean_message
+from ui.texts import Language
 from ui.turns import until_last_question
 
 
@@ -34,10 +35,12 @@ class Desk:
     Attributes:
         under_way: The question being answered; None when there is none.
         speakers: How many streams are open: 0 or 1, and 2 while one takes over from another.
+        language: Of the page since the pupil chose one, for an answer under way; None before.
     """
 
     under_way: Asked | None = None
     speakers: int = 0
+    language: Language | None = None
 
     @contextmanager
     def speaking(self) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -28,7 +28,7 @@ from tiers.base import (
 )
 from tiers.pulse import pulsed
 from ui.session import Source
-from ui.texts import Language, text, text_of_code
+from ui.texts import TEXTS, Language, text, text_of_code
 
 log = logging.getLogger(__name__)
 
@@ -126,16 +126,18 @@ async def answering(
     tier: Tier,
     conversation: Conversation,
     user: User,
-    language: Language,
+    language: Callable[[], Language],
     options: AnswerOptions = ANSWER_AS_USUAL,
     *,
     pulse_s: float = PULSE_S,
 ) -> AsyncGenerator[Shown, None]:
     """Yield what to show, the last one `over`; closing this generator closes the tier's stream at once.
 
+    `language` is asked at each moment: the page may change it meanwhile.
+
     No error leaves: each becomes a sentence, its details go to the log, never with what the pupil wrote.
     """
-    shown, start, key = Shown(), time.monotonic(), conversation.persona.key
+    both, start, key = dict.fromkeys(TEXTS, Shown()), time.monotonic(), conversation.persona.key
     last = 0.0
     turns = conversation.turns
     log.info("Answer asked: persona=%s turns=%d chars=%d", key, len(turns), len(turns[-1].text))
@@ -143,25 +145,27 @@ async def answering(
     try:
         async with aclosing(pulsed(tier.stream(conversation, user, options), pulse_s)) as events:
             async for event in events:
-                shown = after(shown, event, language)
+                both = {tongue: after(shown, event, tongue) for tongue, shown in both.items()}
+                shown = both[language()]
                 ended = "done" if shown.over else ended
                 now = time.monotonic()
                 if isinstance(event, Token) and now - last < FRAME_S:
                     continue  # shown with the next token, or at the next pulse
                 last = now
                 yield shown
+        shown = both[language()]
         if not shown.over:  # a tier that forgets `Done` must not leave the page waiting
             ended = "done"
             yield replace(shown, over=True)
     except ChatError as error:
         ended = error.code
         log.warning("Answer failed: persona=%s code=%s: %s", key, error.code, error)
-        yield failed(shown, error, language)
+        yield failed(both[language()], error, language())
     except Exception as error:
         ended = "internal"
         # The text of a foreign error may quote the pupil: its type and place are enough to find the fault.
         log.error("Answer failed: persona=%s %s at %s", key, type(error).__name__, place_of(error))
-        yield failed(shown, error, language)
+        yield failed(both[language()], error, language())
     finally:
         seconds = time.monotonic() - start
-        log.info("Answer ended: persona=%s how=%s chars=%d s=%.2f", key, ended, len(shown.answer), seconds)
+        log.info("Answer ended: persona=%s how=%s chars=%d s=%.2f", key, ended, len(both["fr"].answer), seconds)

@@ -251,7 +251,7 @@ class Handlers:
 
     def translate(self, event: gr.EventData, desk: Desk, *here: Any) -> Updates:
         """The page in the other language; what was said stays as it was said."""
-        language = language_of(event.value)
+        language = desk.language = language_of(event.value)
         tab = replace(to_tab(desk, *here), language=language)
         busy = desk.under_way is not None
         turns = with_opening_in(tab.turns, tab.persona, language)

@@ -21,8 +21,8 @@ from ui.answer import Shown, answering, failed
 from ui.export import speech_of, spoken
 from ui.session import Margin, is_over, remarks_of, until, with_margin, write_trail
 from ui.tab import Tab, Updates, Widgets, beside, box_for, given_back, to_tab
-from ui.texts import text
-from ui.turns import asked, to_messages
+from ui.texts import Language, text
+from ui.turns import asked, to_messages, with_opening_in
 
 
 def speakers(tab: Tab, turns: Sequence[Turn]) -> tuple[Persona, ...]:
@@ -112,9 +112,14 @@ class Responder:
             return
         before = Shown()
         options = replace(options_for(tab, turns), excluded=question.excluded)
-        async with aclosing(answering(self.tier, conversation, user, tab.language, options)) as moments:
+
+        def tongue() -> Language:  # the pupil may choose another one while the answer comes
+            return tab.desk.language or tab.language
+
+        async with aclosing(answering(self.tier, conversation, user, tongue, options)) as moments:
             async for moment in moments:
-                yield moment, self._rendered(moment, before, question, turns, tab, speaker, last=last)
+                here = replace(tab, language=tongue())
+                yield moment, self._rendered(moment, before, question, turns, here, speaker, last=last)
                 before = moment
 
     def _rendered(
@@ -130,9 +135,9 @@ class Responder:
             told = write_trail(until(tab.trail, len(question.before)), gone=True)
             return updates | {w.card: fragments.card(tab.language, shown.card), w.trail: told}
         now = (*turns, Turn("assistant", self._said(tab, speaker, shown))) if shown.answer else tuple(turns)
-        if shown.answer and shown.answer != before.answer:
-            updates[w.chat] = to_messages(now)
         done = shown.over and (last or shown.kind == "error" or not shown.answer)
+        if shown.answer and (done or shown.answer != before.answer):
+            updates[w.chat] = to_messages(with_opening_in(now, tab.persona, tab.language))
         if done and not shown.answer:
             return updates | given_back(w, question, tab)
         if done or _margin_of(shown) != _margin_of(before):

@@ -199,6 +199,9 @@ def test_the_language_changes_while_an_answer_comes(stage: Stage) -> None:
     page.locator('[data-language="en"]').click()
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     expect(bot(page).last).to_contain_text(LONG[-40:])
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    expect(page.get_by_role("group", name=ENGLISH["feedback"])).to_be_visible()
+    expect(bot(page).first).to_have_text(PERSONAS["spinoza"].opening_en)
     assert stage.tier.closed_early == 0
 
 

@@ -30,7 +30,7 @@ from tiers.pulse import pulsed
 from tiers.testing import ScriptedTier
 from ui.answer import Shown, answering
 from ui.session import Source
-from ui.texts import FRENCH
+from ui.texts import ENGLISH, FRENCH, Language
 
 ASKED = Conversation(get_persona("kant"), (Turn("user", "canari-7391 suis-je libre ?"),))
 ANYONE = User("tab")
@@ -38,7 +38,7 @@ ANYONE = User("tab")
 
 async def moments(*script: Event | Exception, pause_s: float = 0.0, pulse_s: float = 1.0) -> list[Shown]:
     tier = ScriptedTier(*script, pause_s=pause_s)
-    async with aclosing(answering(tier, ASKED, ANYONE, "fr", pulse_s=pulse_s)) as shown:
+    async with aclosing(answering(tier, ASKED, ANYONE, lambda: "fr", pulse_s=pulse_s)) as shown:
         return [moment async for moment in shown]
 
 
@@ -100,6 +100,15 @@ async def test_waiting_is_said_in_words() -> None:
     assert (seen[3].progress, seen[-1].notice) == (0.5, "")
 
 
+async def test_what_was_told_is_told_in_the_language_of_the_moment() -> None:
+    tongue: list[Language] = ["fr"]
+    tier = ScriptedTier(Notice("hub_unreachable"), Token("Bon."))
+    async with aclosing(answering(tier, ASKED, ANYONE, lambda: tongue[0])) as shown:
+        assert (await anext(shown)).notice == FRENCH["hub_unreachable"]
+        tongue[0] = "en"
+        assert [moment.notice async for moment in shown][-1] == ENGLISH["hub_unreachable"]
+
+
 async def test_the_answer_only_grows() -> None:
     seen = await moments(*[Token(f"{n} ") for n in range(40)], pause_s=0.01)
     answers = [moment.answer for moment in seen]
@@ -118,7 +127,7 @@ async def test_a_silent_tier_still_gives_a_pulse() -> None:
 @pytest.mark.parametrize("pause_s", [0.01, 30.0], ids=["speaking", "thinking"])
 async def test_closing_closes_the_tier(pause_s: float) -> None:
     tier = ScriptedTier(*[Token("mot ")] * 1000, pause_s=pause_s)
-    async with aclosing(answering(tier, ASKED, ANYONE, "fr", pulse_s=0.02)) as shown:
+    async with aclosing(answering(tier, ASKED, ANYONE, lambda: "fr", pulse_s=0.02)) as shown:
         async for _ in shown:
             break
     assert tier.closed_early == 1
@@ -128,7 +137,7 @@ async def test_cancelling_closes_the_tier() -> None:
     tier = ScriptedTier(Token("mot"), pause_s=30.0)
 
     async def listen() -> None:
-        async with aclosing(answering(tier, ASKED, ANYONE, "fr")) as shown:
+        async with aclosing(answering(tier, ASKED, ANYONE, lambda: "fr")) as shown:
             async for _ in shown:
                 pass
 
