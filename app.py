@@ -59,7 +59,7 @@ def assemble(settings: Settings) -> tuple[gr.Blocks, list[APIRoute]]:
     beside = [*routes(tier), *behind_keys(asked, settings.api_key_list), *metrics_routes(metrics, token)]
     return build_page(tier, on_feedback=metrics.told, load=lambda: free.load, standing=tier.standing,
                       address=lambda r: who(r, None).address, login=bool(premium and not premium.everybody),
-                      mcp=settings.mcp), beside  # fmt: skip
+                      redeem=tier.redeem, mcp=settings.mcp), beside  # fmt: skip
 
 
 def main() -> int:

@@ -82,6 +82,8 @@ ENGLISH: Mapping[str, str] = MappingProxyType(
         "tier_free": "Small model",
         "tier_premium": "Large model",
         "answers_left": "{count} answers left, the count begins anew at {when}",
+        "answers_one": "one answer left, the count begins anew at {when}",
+        "answers_none": "no answer left, the count begins anew at {when}",
         "login_for_more": "log in for the large model (Hugging Face account, 13 or older)",
         "login": "Log in with Hugging Face",
         "login_refused": "The login was not completed: you are not logged in. You can talk with the philosophers "
@@ -90,6 +92,19 @@ ENGLISH: Mapping[str, str] = MappingProxyType(
         "account, and try again in a few minutes.",
         "back_to_page": "Back to the page",
         "logout": "Log out ({})",
+        # The code of a class pass.
+        "pass_have": "I have a class code",
+        "pass_code": "Class code",
+        "pass_send": "Confirm",
+        "pass_taken": "Done: the large model answers you.",
+        "pass_unknown": "There is no such code: copy it as it stands, then try again.",
+        "pass_expired": "This code is no longer valid: ask your teacher for another one.",
+        "pass_revoked": "This code, or your seat, was withdrawn: speak to your teacher.",
+        "pass_full": "All the seats of this code are taken: speak to your teacher.",
+        "pass_tries": "Too many wrong codes: wait an hour, then try again.",
+        "pass_login": "Log in first, then give your code.",
+        "barred": "Your account may not use the large model: speak to your teacher.",
+        "no_premium": "This page has no large model.",
         # What the tiers say.
         "quota_browser": "You have had all of today's answers in this browser. The count begins anew at midnight.",
         "quota_person": "Today's full answers are used up: the small model answers you until tomorrow.",

@@ -16,14 +16,14 @@ from personas import PERSONAS
 from tiers.base import Tier
 from tiers.supply import Load
 from ui import fragments, panels
-from ui.account import Addresses, Standings, responding, showing
+from ui.account import LOG_IN_OR_OUT, Addresses, Redeem, Standings, redeeming, responding, showing
 from ui.actions import Desk
 from ui.handlers import Handlers, OnFeedback, log_feedback
 from ui.mcp import add_tools
 from ui.respond import Responder
 from ui.session import Session
 from ui.tab import Widgets, opening_turns
-from ui.texts import TEXTS, Language, language_of, text
+from ui.texts import Language, language_of, text
 from ui.turns import to_messages
 
 HOUR = 3600  # seconds
@@ -49,6 +49,7 @@ def build_page(
     address: Addresses = lambda _request: "",
     standing: Standings | None = None,
     login: bool = False,
+    redeem: Redeem | None = None,
     mcp: bool = False,
 ) -> gr.Blocks:
     """Return the page that talks through `tier`; it loads no model and opens at once.
@@ -59,13 +60,16 @@ def build_page(
         load: Says how busy the engine is now; None where it is not known.
         address: Gives the opaque key of the address that a request comes from, for loose limits.
         standing: Says what somebody may have, for the badge; None shows none.
-        login: Whether there is a button to log in with; Gradio offers it on a Space alone.
+        login: Whether there is a button to log in with, beside a `standing`; Gradio offers it on a Space alone.
+        redeem: Gives somebody who is logged in the seat of a class pass; None for a page without passes.
         mcp: Whether the philosophers can be asked by programs that speak MCP; see `ui.mcp`.
     """
+    # Made outside of the page: inside, Gradio gives it a click of its own; see `LOG_IN_OR_OUT`.
+    button = gr.LoginButton(text(FIRST, "login"), size="md", elem_id="login", render=False) if login else None
     with gr.Blocks(title=text(FIRST, "title"), analytics_enabled=False, delete_cache=(HOUR, HOUR)) as page:
-        widgets = _lay_out(login=login)
+        widgets = _lay_out(button)
         respond = responding(Responder(widgets, tier), address, login=login)
-        answer, opened = _wire(page, widgets, Handlers(widgets, on_feedback), respond)
+        answer, opened, translated = _wire(page, widgets, Handlers(widgets, on_feedback), respond)
         watch = _watcher(tier, load)
         looks = [widgets.status, widgets.queue, widgets.language, widgets.desk]
         told = [widgets.status, widgets.queue, widgets.timer]
@@ -74,16 +78,14 @@ def build_page(
         gr.on(moments, watch, looks, told, **QUICK, trigger_mode="always_last")
         answer.then(watch, looks, told, **QUICK)
         if standing:
-            show = showing(standing, login=login)
-            for event in (answer, opened):
-                event.then(show, [widgets.language, widgets.browser], widgets.badge, **QUICK)
+            _show_rights(widgets, (answer, opened, translated), standing, redeem, address)
         if mcp:
             add_tools(tier)
     page.queue(default_concurrency_limit=None)  # the tier admits and queues; 1 would serve one pupil at a time
     return page
 
 
-def _lay_out(*, login: bool) -> Widgets:
+def _lay_out(login: gr.LoginButton | None) -> Widgets:
     persona = next(iter(PERSONAS.values()))
     parts: dict[str, Any] = {
         "persona": gr.Textbox(persona.key, visible=False),
@@ -101,9 +103,10 @@ def _lay_out(*, login: bool) -> Widgets:
         with gr.Column(elem_id="rail"):
             parts["cards"] = _block("cards", fragments.cards(FIRST, persona.key), "persona")
             parts["modes"] = _block("modes", panels.modes(FIRST, Session()), "mode")
-            parts["badge"] = _block("badge", "")
+            parts |= {"badge": _block("badge", ""), "class_pass": _block("pass", "", "pass")}
             if login:
-                gr.LoginButton(text(FIRST, "login"), TEXTS[FIRST]["logout"], size="md", elem_id="login")
+                parts["login"] = login.render()
+                login.click(None, login, js=LOG_IN_OR_OUT, api_visibility="private")
             parts["information"] = _block("information", fragments.information(FIRST, persona))
         with gr.Column(elem_id="talk"):
             parts |= _talk()
@@ -165,8 +168,8 @@ def _block(name: str, html: str, attribute: str | None = None) -> gr.HTML:
     return gr.HTML(html, elem_id=name, js_on_load=script, apply_default_css=False)
 
 
-def _wire(page: gr.Blocks, w: Widgets, handlers: Handlers, respond: Any) -> tuple[Any, Any]:
-    """Join events and handlers; return the event that answers, and the one that ends the opening of the page."""
+def _wire(page: gr.Blocks, w: Widgets, handlers: Handlers, respond: Any) -> tuple[Any, Any, Any]:
+    """Join events and handlers; return what answers, what ends the opening of the page, and what translates it."""
     around = [w.margin, w.panel, w.starters, w.tools, w.trail]
     shown = [w.chat, w.box, w.notice, w.card, *around]
     fresh = [*shown, w.persona, w.session, w.cards, w.modes, w.information, w.heading]
@@ -193,9 +196,23 @@ def _wire(page: gr.Blocks, w: Widgets, handlers: Handlers, respond: Any) -> tupl
         None, None, js="() => { bafBack(); }", api_visibility="private"
     )
     labels = [w.language, w.header, w.new, *fresh]
-    w.header.select(handlers.translate, here, labels, **QUICK, trigger_mode="multiple")
+    translated = w.header.select(handlers.translate, here, labels, **QUICK, trigger_mode="multiple")
     w.language.change(None, w.language, js="(language) => { bafLanguage(language); }", api_visibility="private")
-    return answer, _keep(page, w, handlers, fresh)
+    return answer, _keep(page, w, handlers, fresh), translated
+
+
+def _show_rights(
+    w: Widgets, after: tuple[Any, ...], standing: Standings, redeem: Redeem | None, address: Addresses
+) -> None:
+    """Show a visitor's rights after these events, and take the codes of class passes from whoever is logged in."""
+    show = showing(w, standing, login=w.login is not None, passes=redeem is not None)
+    asked, told = [w.language, w.browser], [w.badge]
+    known = [w.class_pass, w.login] if w.login else []
+    for event in after:
+        event.then(show, [*asked, *known[:1]], [*told, *known], **QUICK)
+    if known and redeem:
+        give = redeeming(w, standing, redeem, address)
+        w.class_pass.select(give, asked, [*told, w.class_pass], **QUICK)
 
 
 def _keep(page: gr.Blocks, w: Widgets, handlers: Handlers, fresh: list[Any]) -> Any:

@@ -14,7 +14,7 @@ from ui.actions import Asked, Desk
 from ui.margin import margin
 from ui.session import Margin, Session, Trail, read_session, read_trail, until, write_trail
 from ui.texts import Language, language_of, text
-from ui.turns import bac_opening, opening_of, to_messages, to_turns
+from ui.turns import bac_opening, opening_of, to_messages, to_turns, with_opening_in
 
 Updates = dict[Any, Any]
 
@@ -50,6 +50,8 @@ class Widgets:
     box: gr.Textbox
     kept: gr.HTML
     timer: gr.Timer
+    class_pass: gr.HTML
+    login: gr.LoginButton | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def given_back(w: Widgets, question: Asked, tab: Tab) -> Updates:
     """No answer came: the chat is as before, and the pupil's words are in the box again."""
     more = {"value": question.text} if question.text else {}
     return {
-        w.chat: to_messages(question.before),
+        w.chat: to_messages(with_opening_in(question.before, tab.persona, tab.language)),
         w.box: box_for(tab, busy=False, **more),
         **beside(w, tab, question.before, tab.trail),
     }

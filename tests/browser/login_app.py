@@ -41,7 +41,7 @@ def main(port: int, folder: Path, gateway: str, provider: str) -> None:
     account = LedgerAccount(Ledger(store, MUCH, {"premium": Quota(live=1)}), store, MUCH)
     side = PremiumSide(PremiumTier(gateway, SEAL), plans, PRICE, held_s=240.0)
     router = Router(ScriptedTier(*words(SMALL)), account, side, secret=SECRET)
-    page = build_page(router, standing=router.standing, login=True)
+    page = build_page(router, standing=router.standing, login=True, redeem=router.redeem)
     beside = {"routes": [*openai_routes(router)], "exception_handlers": login_handlers()}
     page.launch(server_name="127.0.0.1", server_port=port, quiet=True, app_kwargs=beside, **launch_options())
 

@@ -40,7 +40,7 @@ from tiers.cited import CitedTier, Reading
 from tiers.entitlements import Entitlements
 from tiers.local import NOTES
 from tiers.store import Store
-from ui.texts import FRENCH
+from ui.texts import ENGLISH, FRENCH
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore")]
 LARGE = ("Mentir ", "nie ", "la loi ", "morale [1].")
@@ -151,10 +151,10 @@ def is_large(page: Page) -> None:
     expect(bot(page).last).to_contain_text("nie la loi morale [1]")
 
 
-def log_in(page: Page, name: str) -> None:
-    """Press the button; the way leads over the provider and back."""
+def log_in(page: Page, name: str, label: str = FRENCH["login"]) -> None:
+    """Press the button; the way leads over the provider and back to the French page."""
     button = page.locator("#login")
-    expect(button).to_have_text(FRENCH["login"])
+    expect(button).to_have_text(label)
     button.click()
     expect(button).to_have_text(FRENCH["logout"].format(name))
 
@@ -216,6 +216,31 @@ def test_who_declines_to_be_known_reads_a_sentence_and_goes_on(site: Site) -> No
     page.get_by_role("link").click()
     expect(bot(page)).to_have_count(1)
     log_in(page, "sophie")
+
+
+def test_a_class_pass_is_given_on_the_page_in_either_language(site: Site) -> None:
+    site.provider.next_user = "lea"
+    page = site.open(site.context())
+    english = page.locator('[data-language="en"]')
+    english.click()
+    expect(page.locator("#badge")).to_contain_text(ENGLISH["login_for_more"])
+    expect(page.locator(".pass")).to_have_count(0)  # for whoever is logged in
+    log_in(page, "lea", ENGLISH["login"])
+    english.click()
+    expect(page.locator("#login")).to_have_text(ENGLISH["logout"].format("lea"))
+    page.get_by_text(ENGLISH["pass_have"]).click()
+    code = page.get_by_role("textbox", name=ENGLISH["pass_code"])
+    code.fill("a code that <nobody> made")
+    page.get_by_role("button", name=ENGLISH["pass_send"]).click()
+    expect(page.locator("#pass").get_by_role("alert")).to_have_text(ENGLISH["pass_unknown"])
+    expect(code).to_have_value("a code that <nobody> made")
+    code.fill(site.rights.new_pass(1, utc_now() + timedelta(hours=1)))
+    code.press("Enter")
+    expect(page.locator("#pass")).to_have_text(ENGLISH["pass_taken"])
+    expect(page.locator("#badge")).to_contain_text(ENGLISH["tier_premium"])
+    choose(page, "kant", "Kant")
+    is_large(page)
+    expect(page.locator(".pass")).to_have_count(0)
 
 
 def test_who_left_the_organisation_is_out_within_ten_minutes(site: Site) -> None:

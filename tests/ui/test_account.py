@@ -1,16 +1,22 @@
 """Who asks, from the session alone; what the page says of somebody's rights."""
 
+import time
+from dataclasses import fields
 from datetime import UTC, datetime
+from html import escape
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 import pytest
 
+from errors import TierError
 from tiers.base import Login, User
+from tiers.entitlements import NoSeat, Plan
 from tiers.router import Standing
-from ui.account import badge, session_login, user_of
-from ui.texts import FRENCH
+from ui.account import badge, redeeming, session_login, user_of
+from ui.tab import Widgets
+from ui.texts import ENGLISH, FRENCH
 
 PROFILE = gr.OAuthProfile(
     {"sub": "6f1", "name": "Ada", "preferred_username": "ada", "profile": "https://x/ada", "picture": ""}
@@ -49,13 +55,41 @@ def test_one_model_without_a_count_needs_no_badge() -> None:
     assert badge("fr", None) == badge("fr", Standing("free", "no_premium")) == ""
 
 
-def test_what_is_left_is_said_with_its_hour() -> None:
-    html = badge("fr", Standing("premium", None, None, 7, datetime(2030, 1, 2, 0, 0, tzinfo=UTC)))
+@pytest.mark.parametrize(("left", "said"), [(7, "encore 7 réponses"), (1, "encore une réponse"), (0, "plus de")])
+def test_what_is_left_is_said_with_its_hour(left: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The count begins anew at midnight in Paris, wherever the server stands."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    html = badge("fr", Standing("premium", None, None, left, datetime(2030, 1, 1, 23, 0, tzinfo=UTC)))
+    monkeypatch.undo()
+    time.tzset()
     assert FRENCH["tier_premium"] in html
-    assert "encore 7 réponses" in html
+    assert said in html
+    assert "le compte repart à 00:00" in html
 
 
 def test_a_visitor_is_told_how_to_have_more() -> None:
     html = badge("fr", Standing("free", "no_login"))
     assert FRENCH["login_for_more"] in html
     assert "13 ans" in html
+
+
+@pytest.mark.parametrize("code", [*get_args(NoSeat), "pass_login", "ledger_unavailable"])
+async def test_a_class_pass_that_is_refused_says_why_and_stays_in_the_box(code: str) -> None:
+    asked: list[tuple[User, str]] = []
+
+    async def redeem(user: User, typed: str) -> Plan:
+        asked.append((user, typed))
+        raise TierError("No seat.", code=code)
+
+    async def standing(_user: User) -> Standing:
+        raise AssertionError
+
+    named = Widgets(**{one.name: one.name for one in fields(Widgets)})
+    give = redeeming(named, standing, redeem, lambda _request: "there")
+    request = SimpleNamespace(headers={"origin": "https://page.test", "host": "page.test"}, session_hash="tab")
+    updates = await give(gr.EventData(None, {"value": 'redeem:["a\\"b"]'}), "en", "b1", request, PROFILE, None)
+    assert asked == [(User("b1", Login("6f1"), address="there"), 'a"b')]
+    html = updates[named.class_pass]
+    assert f'role="alert">{escape(ENGLISH[code])}</p>' in html
+    assert 'value="a&quot;b"' in html

@@ -10,6 +10,7 @@ import pytest
 import errors
 from dialogue.maieuthon import LEVELS, SKILLS, Advice, Delta, Title
 from personas.loader import Validity
+from tiers.entitlements import NoSeat
 from ui.session import KINDS, REASONS
 from ui.texts import ENGLISH, FRENCH, TEXTS, language_of, text, text_of_code
 
@@ -17,7 +18,7 @@ from ui.texts import ENGLISH, FRENCH, TEXTS, language_of, text, text_of_code
 SAID_BY_TIERS = (
     "quota_browser", "quota_person", "live_stream", "budget_day", "budget_month", "session_limit", "day_limit",
     "membership_unknown", "login_expired", "ledger_unavailable", "premium_waking", "premium_slow", "premium_down",
-    "premium_refused", "marker_removed", "quote_unmarked", "server_unreachable", "worry",
+    "premium_refused", "marker_removed", "quote_unmarked", "server_unreachable", "worry", *get_args(NoSeat),
 )  # fmt: skip
 ROOT = Path(__file__).parents[2]
 # The same in both, or empty in French.
@@ -86,6 +87,12 @@ def test_a_name_is_filled() -> None:
 def test_french_marks_stand_after_a_space() -> None:
     """« ; », « : », « ? » and « ! » are set off in French, and the sentence ends."""
     assert [key for key, sentence in FRENCH.items() if re.search(r"\w[;:?!](\s|$)", sentence)] == []
+
+
+def test_a_pupil_is_one_person() -> None:
+    """« Tu » throughout, on the page and in what leads to it."""
+    said = " ".join(FRENCH.values()) + (ROOT / "QUICKSTART.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\b(?:vous|vos|votre|\w+ez)\b", said.lower())) <= {"assez", "chez"}
 
 
 def test_every_sentence_is_used() -> None:
