@@ -2,7 +2,7 @@
 
 Gradio serves what is added here at `/gradio_api/mcp/`, when the page is launched with `mcp_server=True`; a program's
 names and descriptions of the tools are the functions' own. Every message goes the pupil's way: the same tier, the same
-queue, the same card in a crisis.
+queue, the same card in a crisis, and what its address may still use.
 """
 
 import json
@@ -15,10 +15,14 @@ from dialogue.moves import choose_move
 from errors import ChatError
 from personas import SCHEMES, get_persona
 from tiers.base import Card, Tier, Token, User
+from ui.account import Addresses
 
 
-def add_tools(tier: Tier) -> None:
-    """Add the tools to the page that is being built; none of them keeps anything."""
+def add_tools(tier: Tier, address: Addresses) -> None:
+    """Add the tools to the page that is being built; none of them keeps anything.
+
+    A name of its own would cost a program nothing, so who asks is told by `address` alone, as on the routes.
+    """
 
     async def ask_philosopher(question: str, philosopher: str = "spinoza", request: gr.Request | None = None) -> str:
         """Ask Spinoza, Bergson or Kant a question in French; the answer has a few sentences and ends by asking back.
@@ -32,9 +36,10 @@ def add_tools(tier: Tier) -> None:
         """
         try:
             persona = get_persona(philosopher.strip().lower())
+            key = address(request) if request else ""
             conversation = Conversation(persona, (Turn("user", clean_message(question)),))
             said = ""
-            async with aclosing(tier.stream(conversation, User(_client(request)))) as events:
+            async with aclosing(tier.stream(conversation, User(key, address=key))) as events:
                 async for event in events:
                     if isinstance(event, Card):
                         return event.text
@@ -66,10 +71,6 @@ def add_tools(tier: Tier) -> None:
         }  # fmt: skip
         return json.dumps(found, ensure_ascii=False)
 
-    gr.api(ask_philosopher, api_name="ask_philosopher", concurrency_limit=None)
+    # Unqueued, a tool is called with the program's own request; Gradio's queue is joined by the server itself.
+    gr.api(ask_philosopher, api_name="ask_philosopher", queue=False, concurrency_limit=None)
     gr.api(find_scheme, api_name="find_scheme")
-
-
-def _client(request: gr.Request | None) -> str:
-    """Whom the queue is fair to: one key for each caller, where Gradio knows one."""
-    return f"mcp-{(request.session_hash or '') if request else ''}"

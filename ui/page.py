@@ -80,7 +80,7 @@ def build_page(
         if standing:
             _show_rights(widgets, (answer, opened, translated), standing, redeem, address)
         if mcp:
-            add_tools(tier)
+            add_tools(tier, address)
     page.queue(default_concurrency_limit=None)  # the tier admits and queues; 1 would serve one pupil at a time
     return page
 

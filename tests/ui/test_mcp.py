@@ -17,6 +17,7 @@ from dialogue.conversation import Turn
 from engines.base import Token
 from errors import EngineBusy
 from personas import SCHEMES
+from service.openai_api import client_key
 from tiers.base import Card
 from tiers.testing import ScriptedTier
 from ui.page import build_page
@@ -37,7 +38,7 @@ SAID = (Token("Distinguons. "), Token("Qui commande ?"))
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[ScriptedTier, str]]:
     tier, port = ScriptedTier(*SAID), free_port()
-    page = build_page(tier, mcp=True)
+    page = build_page(tier, mcp=True, address=lambda request: client_key(request, None))
     page.launch(
         server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, mcp_server=True,
         **launch_options(),
@@ -52,22 +53,23 @@ def tier(served: tuple[ScriptedTier, str]) -> ScriptedTier:
     tier = served[0]
     tier.script = SAID
     tier.received.clear()
+    tier.users.clear()
     return tier
 
 
 @asynccontextmanager
-async def client(url: str) -> AsyncIterator[ClientSession]:
+async def client(url: str, headers: dict[str, str] | None = None) -> AsyncIterator[ClientSession]:
     async with (
-        streamablehttp_client(f"{url}/gradio_api/mcp/") as (read, write, _),
+        streamablehttp_client(f"{url}/gradio_api/mcp/", headers) as (read, write, _),
         ClientSession(read, write) as session,
     ):
         await session.initialize()
         yield session
 
 
-def call(url: str, tool: str, **arguments: str) -> CallToolResult:
+def call(url: str, tool: str, *, address: str = "", **arguments: str) -> CallToolResult:
     async def run() -> CallToolResult:
-        async with client(url) as session:
+        async with client(url, {"X-Forwarded-For": address}) as session:
             return await session.call_tool(tool, arguments)
 
     return asyncio.run(run())
@@ -96,6 +98,19 @@ def test_a_philosopher_answers(tier: ScriptedTier, served: tuple[ScriptedTier, s
     )
     (asked,) = tier.received
     assert (asked.persona.key, asked.turns) == ("kant", (Turn("user", "Suis-je libre ?"),))
+
+
+def test_an_address_has_one_allowance(tier: ScriptedTier, served: tuple[ScriptedTier, str]) -> None:
+    """Whatever programs there are behind it, and also where one asks Gradio itself, as a new session each time."""
+    for address in ("8.8.8.8", "9.9.9.9", "8.8.8.8"):
+        call(served[1], "ask_philosopher", address=address, question="Suis-je libre ?")
+    asked = {"data": ["Suis-je libre ?", "kant"], "session_hash": "new"}
+    direct = f"{served[1]}/gradio_api/run/ask_philosopher"
+    httpx.post(direct, json=asked, headers={"X-Forwarded-For": "8.8.8.8"}).raise_for_status()
+    first, second, *others = tier.users
+    assert others == [first, first]
+    assert first != second
+    assert first.client == first.address != ""
 
 
 def test_a_crisis_gets_the_card_alone(tier: ScriptedTier, served: tuple[ScriptedTier, str]) -> None:
