@@ -61,6 +61,10 @@ _TYPED: dict[str, str] = {
         "pas": "pa",
         "y a": "ya",
         "envie": "envi",
+        "mourir": "mourrir mourire mourrire",
+        "suicider": "suissider suisider sucider",
+        "vais": "vai",
+        "je vais": "jvai",
     }.items()
     for typed in many.split()
 }
@@ -71,7 +75,10 @@ _GLUED = re.compile(r"\bj'?(?!pp\b|tm\b|ms\b)(?=[bcdfghklmnpqrstvxz]+[aeiouy])")
 _LONE = re.compile(r"(?<!\d )\b([cdgjt]) (?=[a-z])")
 _LONE_MEANS = {"c": "c'est ", "d": "d'", "g": "j'ai ", "j": "je ", "t": "t'es "}
 _WANTS = re.compile(r"\b(je|en) (veu|ve|vx|veut|peu)\b")
+_DOES = re.compile(r"\bje me (?:fait|(suis) fais)\b")
 _ACCENTS = re.compile(r"[\u0300-\u036f]+")
+_APOSTROPHES = "’‘´ʼ"  # as keyboards and telephones write them
+_GRAVE = re.compile(r"(?<=[^\W\d_])`(?=[^\W\d_])")  # between letters alone: ``` opens a block of code
 
 
 @cache
@@ -85,7 +92,11 @@ def fold(text: str) -> str:
     >>> fold("L’Élève")
     "l'eleve"
     """
-    lower = text.lower().replace("’", "'").replace("œ", "oe")
+    lower = text.lower().replace("œ", "oe")
+    for sign in _APOSTROPHES:
+        lower = lower.replace(sign, "'")
+    if "`" in lower:
+        lower = _GRAVE.sub("'", lower)
     return lower if lower.isascii() else _ACCENTS.sub("", unicodedata.normalize("NFD", lower))
 
 
@@ -99,6 +110,7 @@ def plain(text: str) -> str:
     words = _WORD.sub(lambda found: _TYPED.get(found[0], found[0]), short)
     spelled = _LONE.sub(lambda found: _LONE_MEANS[found[1]], _GLUED.sub("je ", words))
     spelled = _WANTS.sub(lambda found: f"{found[1]} {'peux' if found[2] == 'peu' else 'veux'}", spelled)
+    spelled = _DOES.sub(lambda found: "je me suis fait" if found[1] else "je me fais", spelled)
     return re.sub(r"[ \t]+", " ", spelled).strip()
 
 
