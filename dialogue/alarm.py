@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from dialogue.distress import EXERCISE, FICTION, FIRST_PERSON, IDIOMS, TOPIC, Kind
+from dialogue.distress import COURSE, EXERCISE, FICTION, FIRST_PERSON, IDIOMS, MEANT, OWN_DANGER, TOPIC, Kind
 from dialogue.linear import Seen, load_linear, pieces_in, words_in
 from errors import SettingsError
 
@@ -86,6 +86,39 @@ def seen(spelled: str) -> Seen:
     return Seen(frozenset(found), words_in(spelled), pieces_in(spelled))
 
 
+SENTENCE_ENDS = re.compile(r"(?<=[.!?…])\s+|\n+")
+
+
+def without_idioms(spelled: str) -> str:
+    """Take out what only sounds like danger.
+
+    >>> without_idioms("mort de rire"), without_idioms("je prefere mourir que de rentrer")
+    (' ', 'je prefere mourir que de rentrer')
+    """
+    return IDIOMS.sub(lambda found: found[0] if MEANT.match(spelled, found.start()) else " ", spelled)
+
+
+def is_story(sentence: str) -> bool:
+    """Whether a spelled-out sentence is about a story or an example of the course, and no danger to who writes."""
+    if FICTION.search(sentence) is None and EXERCISE.search(sentence) is None:
+        return False
+    return OWN_DANGER.search(without_idioms(sentence)) is None
+
+
+# « Il se tue à la fin. » after a sentence of a story is the story's; « il y a » begins anything.
+_GOES_ON = re.compile(r"\W*(?:il(?! y a| faut)|ils|elles?)\b")
+
+
+def _outside_stories(sentences: list[str]) -> list[str]:
+    told, in_story = [], False
+    for one in sentences:
+        goes_on = in_story and _GOES_ON.match(one) is not None and FIRST_PERSON.search(one) is None
+        in_story = goes_on or is_story(one)
+        if not in_story:
+            told.append(one)
+    return told
+
+
 # Log odds of a danger from which the card answers in the philosopher's place, and from which the numbers stand above an
 # ordinary answer; docs/safety.md says what each finds and what it costs.
 ODDS, DOUBT = -1.25, -2.0
@@ -104,7 +137,9 @@ def odds(scores: Mapping[str, float]) -> tuple[Kind, float]:
 
 
 def sounds(spelled: str) -> tuple[Kind, float]:
-    """Return the likeliest danger of a spelled-out message and its log odds; a story or an exercise is none.
+    """Return the likeliest danger of a spelled-out message and its log odds.
+
+    Stories and exercises are not looked at, and what only sounds like distress is a doubt.
 
     Args:
         spelled: As `dialogue.french.plain` returns it.
@@ -113,6 +148,10 @@ def sounds(spelled: str) -> tuple[Kind, float]:
     >>> kind, found > ODDS, sounds("les stoiciens et la douleur")[1] > DOUBT
     ('self_harm', True, False)
     """
-    if FICTION.search(spelled) or EXERCISE.search(spelled):
-        return DANGERS[0], -math.inf
-    return odds(MODEL.scores(seen(spelled)))
+    sentences = SENTENCE_ENDS.split(spelled)
+    course = any(COURSE.match(sentence) for sentence in sentences)
+    told = [sentence for sentence in _outside_stories(sentences) if not COURSE.match(sentence)]
+    if not told:
+        return DANGERS[0], DOUBT if course else -math.inf
+    kind, found = odds(MODEL.scores(seen(spelled if len(told) == len(sentences) else " ".join(told))))
+    return kind, max(found, DOUBT) if course else found

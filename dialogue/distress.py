@@ -18,7 +18,7 @@ from errors import SettingsError
 Kind = Literal["self_harm", "violence_suffered", "other_danger"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 RULES_FILE = Path(__file__).with_name("distress.toml")
-_APART = ("idioms", "fiction", "exercise", "first_person", "topic")
+_APART = ("idioms", "fiction", "exercise", "first_person", "topic", "own_danger", "meant", "course")
 _NAME = re.compile(r"\{([a-z_]+)(\d?)\}")  # a quantifier such as {0,4} holds no letter
 
 
@@ -48,7 +48,8 @@ class Rules:
     Attributes:
         rules: Of each kind.
         apart: What is taken out before the rules look, or read with them: idioms, fiction, exercise, first_person,
-            topic.
+            topic; own_danger and meant, which keep a sentence from being taken for one of the first three; course,
+            what only sounds like distress.
     """
 
     rules: tuple[Rule, ...]
@@ -93,4 +94,4 @@ def _gap(most: str) -> str:
 
 _READ = load_rules()
 RULES = _READ.rules
-IDIOMS, FICTION, EXERCISE, FIRST_PERSON, TOPIC = (_READ.apart[name] for name in _APART)
+IDIOMS, FICTION, EXERCISE, FIRST_PERSON, TOPIC, OWN_DANGER, MEANT, COURSE = (_READ.apart[name] for name in _APART)

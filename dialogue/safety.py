@@ -14,8 +14,8 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from dialogue.alarm import ANY_DANGER, DOUBT, ODDS, sounds
-from dialogue.distress import EXERCISE, FICTION, FIRST_PERSON, IDIOMS, RULES, TOPIC, Kind
+from dialogue.alarm import ANY_DANGER, DOUBT, ODDS, SENTENCE_ENDS, is_story, sounds, without_idioms
+from dialogue.distress import FIRST_PERSON, RULES, TOPIC, Kind
 from dialogue.french import plain
 from errors import SettingsError
 
@@ -31,6 +31,12 @@ _OWN_WORDS = re.compile(
     r"\b(?:moi aussi|c'est moi|comme moi|pareil|je me (?:dis|repete|sens)|je (?:ressens|pense|suis"
     r"|l'ai|me)|j'ai (?:envie|ecrit|dit|note))\b"
 )
+# Beside a quotation, what makes it the words of somebody real, said to the pupil; « m'a dit de commenter » is homework.
+_TO_ME = (
+    r"\b(?:(?:me|m'a|m'ont|m'avait|m'avaient|nous a|nous ont) (?:\w+ )?|m')(?:dit|disent|disait|ecri\w+|envo\w+"
+    r"|repet\w+|avou\w+|confi\w+|cri(?:e|ent|ait)|hurl\w+|jur\w+|laiss\w+|murmur\w+)\b(?! (?:de|d')\b)"
+)
+_TOLD_TO_ME = re.compile(rf"{_TO_ME}[^.!?«»“”\"]{{0,40}}[«“\"]|[»”\"][ ,]{{0,3}}{_TO_ME}")
 
 
 @dataclass(frozen=True)
@@ -78,15 +84,17 @@ def _without_quotations(text: str) -> tuple[str, bool]:
 
 
 def _said(text: str, bare: str) -> str:
-    """Spell out, without quotations that are not the pupil's own words."""
+    """Spell out, without quotations that are neither the pupil's own words nor said to the pupil."""
     spelled = plain(bare)
-    if bare != text and (_OWN_WORDS.search(spelled) or not spelled.strip(" .!?…:,;")):
+    if bare == text:
+        return spelled
+    if _OWN_WORDS.search(spelled) or not spelled.strip(" .!?…:,;") or _TOLD_TO_ME.search(plain(text)):
         return plain(re.sub(r"[«»“”\"]", " ", text))
     return spelled
 
 
 def _sentences(said: str) -> list[str]:
-    parts = [part for part in re.split(r"(?<=[.!?…])\s+|\n+", IDIOMS.sub(" ", said)) if part]
+    parts = [part for part in SENTENCE_ENDS.split(without_idioms(said)) if part]
     return [window for part in parts for window in _windows(part)]
 
 
@@ -116,7 +124,7 @@ def assess(text: str) -> Distress:
     for sentence in sentences:
         here = [word for word in held if word in sentence]
         tried = [rule for rule in RULES if not rule.needs.isdisjoint(here)] if here else []
-        if not tried or FICTION.search(sentence) or EXERCISE.search(sentence):
+        if not tried or is_story(sentence):
             continue
         first = FIRST_PERSON.search(sentence) is not None
         for rule in tried:
@@ -135,7 +143,7 @@ def assess(text: str) -> Distress:
     if doubt:
         return doubt
     if bare != text:  # a theme may stand in the quotation alone
-        whole = IDIOMS.sub(" ", plain(text))
+        whole = without_idioms(plain(text))
     return Distress("topic") if TOPIC.search(whole) else NOTHING
 
 
@@ -145,13 +153,20 @@ _TOLD = re.compile(
     r"|vomir)"
     r"|\b(?:tu (?:devrais|dois|peux|ferais mieux de|as raison de vouloir|as le droit de)"
     r"|il faut que tu|je te conseille de|essaie de) "
-    r"(?:[\w']+ ){0,3}?(?:te (?:tuer|suicider|couper|scarifier|blesser|faire (?:du mal|vomir)"
-    r"|pendre)|t'affamer|mourir|en finir|disparaitre)\b"
+    r"(?:(?:[\w']+ ){0,3}?(?:te (?:tuer|suicider|couper|scarifier|blesser|faire (?:du mal|vomir|mourir|disparaitre)"
+    r"|pendre)|t'affamer)"
+    # not « faire disparaître une passion », « avoir peur de mourir », « apprendre à mourir »
+    r"|(?:(?!(?:faire|avoir|peur|craindre|apprendre|accepter|refuser|eviter|savoir|croire|dire|que) )[\w']+ ){0,3}?"
+    r"(?:mourir|en finir|disparaitre))\b"
     r"|\b(?:la mort|mourir|le suicide|en finir) (?:est|serait|sera) (?:\w+ )?(?:ta|la seule"
     r"|la meilleure|une bonne) (?:solution|issue|delivrance)"
-    r"|\bn'en parle (?:surtout )?(?:a personne|pas)"
+    r"|\bn'en parle (?:surtout )?a personne|\bn'en parle surtout pas"
+    # orders, which begin a sentence or a part of one, unlike « Kant n'en parle pas », « si tu ne le dis à personne »
+    r"|[^\w '] *(?:(?:et|mais|alors|donc|surtout) ){0,2}(?:n'en parle pas"
+    r"|ne (?:le |la |les )?dis (?:surtout )?(?:pas )?a (?:personne|tes parents))\b"
     r"|\bne (?:le )?dis (?:surtout )?rien a (?:personne|tes parents)|\bc'est notre secret\b"
 )
+_START = "."  # before the first word of an answer, as before any other sentence
 
 
 def assess_answer(text: str) -> Distress:
@@ -160,12 +175,12 @@ def assess_answer(text: str) -> Distress:
     >>> assess_answer("Tu devrais te faire du mal.").stops, assess_answer("Mourir n'est rien, dit Épicure.").stops
     (True, False)
     """
-    found = _TOLD.search(plain(_unquoted(text)))
+    found = _TOLD.search(plain(_unquoted(_START + text)))
     return Distress("personal", "self_harm", "answer_urges_harm") if found else NOTHING
 
 
 # What no rule of `_TOLD` reaches across, and what `plain` neither takes away nor turns into something else.
-_APART = re.compile(r"[^\w '’\-\t\u0300-\u036f]")
+_APART = re.compile(r"[^\w '’‘´`\-\t\u0300-\u036f]")
 _SIGNS = re.compile('[«»“”"]')
 _LONG_WORDS = re.compile(r"[^ \t]{2,}")
 _REACH_WORDS, _REACH_CHARS = 16, 160  # the longest that a rule looks for has 12 words; lone letters may melt into one
@@ -179,7 +194,7 @@ class AnswerWatch:
     """
 
     def __init__(self) -> None:
-        self._reach = ""  # the end of what was said, without quotations, see `_end_of`
+        self._reach = _START  # the end of what was said, without quotations, see `_end_of`
         self._quoting = ""  # while a quotation is open: what was said, the quotation included; its end takes it away
 
     def stops(self, text: str) -> bool:
@@ -196,8 +211,10 @@ class AnswerWatch:
 
 
 def _end_of(said: str) -> str:
-    """Return the end that a rule may reach back to from what comes next."""
-    end = _APART.split(said)[-1]
+    """Return the end that a rule may reach back to from what comes next, after a sign where one stands before it."""
+    *before, end = _APART.split(said)
+    if before:
+        end = _START + end
     if len(end) <= _REACH_CHARS:
         return end
     words = list(_LONG_WORDS.finditer(end))
