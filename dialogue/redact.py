@@ -192,7 +192,10 @@ _WRITTEN: tuple[tuple[PiiKind, str], ...] = (
         ),
     ),
     ("school", r"(?P<it>(?-i:\bT(?:G|STMG|STI2D|STL|ST2S|S|ES|L|le|erm) ?\d{1,2}\b))"),
-    ("school", r"(?:\b(?:en|classe(?: de)?|la) |(?<=\[nom\], ))(?P<it>(?-i:T ?\d{1,2}\b))"),
+    (
+        "school",
+        rf"(?:\b(?:en|classe(?: de)?|la) |\b{_CAP} {_CAP}, |\[nom\], )(?P<it>(?-i:T ?\d{{1,2}}\b))",
+    ),
     (
         "school",
         (
