@@ -228,10 +228,12 @@ class EmbeddedBuilder:
         pointer.write_text(final.name)
         _to_disk(pointer)
         pointer.replace(self._folder / "current")
-        self.close()
+        self._raw.close()
+        self._db.close()
         shutil.rmtree(self._next)
         if self._base is not None:
             shutil.rmtree(self._base)
+        self._held.close()  # last: who writes next begins with nothing of this one there
         return about
 
     def close(self) -> None:
