@@ -128,7 +128,7 @@ def open_tuned(
     """
     if kernels not in {"auto", "repacked", "tiled"}:
         raise EngineError(f"Kernels {kernels!r} are unknown; expected auto, repacked or tiled.")
-    key = f"{key} {processor()} llama-cpp-python {llama_cpp.__version__} {kernels} {fits_repacked}"
+    key = f"{key} {processor()} llama-cpp-python {llama_cpp.__version__} {kernels} {fits_repacked} {ROUNDS} rounds"
     known = _remembered(cache, key)
     if known:
         logger.info("kernels: %s, quantum %d rows, as decided before: %s",

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,24 @@ def test_measuring_leaves_an_empty_context(tiny_gguf: Path) -> None:
     assert found.rows == ROWS
     assert all(seconds > 0 for seconds in found.seconds)
     assert model.length(0) == 0
+    model.close()
+
+
+def test_a_slow_moment_makes_no_step_look_dear(tiny_gguf: Path) -> None:
+    """Another program takes the processors for a while: whatever is measured meanwhile is measured again."""
+
+    class Disturbed(LlamaModel):
+        steps = 0
+
+        def decode(self) -> bool:
+            self.steps += 1
+            if self.steps <= 12:
+                time.sleep(0.2)
+            return super().decode()
+
+    model = Disturbed(tiny_gguf, threads=1, n_cells=256, n_seq=2)
+    found, _ = measure(model)
+    assert max(found.seconds) < 0.2
     model.close()
 
 
