@@ -52,7 +52,8 @@ def assemble(settings: Settings) -> tuple[gr.Blocks, list[APIRoute]]:
     opened, metrics = open_counted(
         LimitedTier(free, allowed), LedgerChoice(**settings.ledger_options), premium, lambda: free.load
     )
-    atexit.register(opened.close)
+    atexit.register(free.close)
+    atexit.register(opened.close)  # runs first: a model that is being opened may take seconds to let go
     tier, token = opened.router, settings.metrics_token.get_secret_value() if settings.metrics_token else None
     who = partial(visitor, proxies=settings.proxies)
     asked = [*openai_routes(tier, who=who), *dialogue_routes(tier, who=who)]

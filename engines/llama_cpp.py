@@ -10,7 +10,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,10 +92,11 @@ class LlamaCppEngine:
         queue_size: How many may wait.
         cache_dir: Where system prompts and the choice of kernels are kept; None keeps neither.
         kernels: "auto" measures and decides; "repacked" or "tiled" decide.
+        stopped: Whether to give up opening; the measuring of kernels takes minutes with a large model.
 
     Raises:
         ModelUnfit: The file is missing, damaged or no chat model.
-        EngineError: There is not enough memory (`memory_short`), or `kernels` is unknown.
+        EngineError: There is not enough memory (`memory_short`), `kernels` is unknown, or it was `stopped`.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class LlamaCppEngine:
         queue_size: int = 64,
         cache_dir: Path | None = None,
         kernels: str = "auto",
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         started, path = time.monotonic(), Path(path)
         header = check_chat_model(path)
@@ -130,6 +132,7 @@ class LlamaCppEngine:
             cache=cache_dir / "kernels.json" if cache_dir else None,
             key=f"{key} {threads} threads",
             kernels=kernels,
+            stopped=stopped,
         )
         self.costs = tuning.costs
         self._stats = EngineStats()

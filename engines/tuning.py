@@ -9,9 +9,10 @@ import json
 import logging
 import math
 import os
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -53,7 +54,9 @@ class Tuning:
     steady: bool = True
 
 
-def measure(model: LlamaModel, ratio: float = STEADY) -> tuple[StepCosts, bool]:
+def measure(
+    model: LlamaModel, ratio: float = STEADY, stopped: Callable[[], bool] = lambda: False
+) -> tuple[StepCosts, bool]:
     """Time steps of 1 to 32 rows on an empty context; leaves it empty. Takes about thirty steps.
 
     All sizes are timed in turn, and that three times: a machine that is slow for some seconds would else make the sizes
@@ -61,10 +64,15 @@ def measure(model: LlamaModel, ratio: float = STEADY) -> tuple[StepCosts, bool]:
 
     Returns:
         The costs, and whether repeated steps took the same time.
+
+    Raises:
+        EngineError: `stopped` said so between two steps.
     """
     times: dict[int, list[float]] = {count: [] for count in ROWS}
     for number in range(1, ROUNDS + 1):
         for count, known in times.items():
+            if stopped():
+                raise EngineError("Closed while its kernels were timed; the next start times them.")
             known.append(_time(model, count))
             while sum(known) < number * REPEATS_S / ROUNDS and len(known) < number * MOST_REPEATS:
                 known.append(_time(model, count))
@@ -112,6 +120,7 @@ def open_tuned(
     key: str,
     kernels: str = "auto",
     ratio: float = STEADY,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[LlamaModel, Tuning]:
     """Open a model with the kernels that suit this machine.
 
@@ -122,9 +131,10 @@ def open_tuned(
         key: Of the model and the threads; the processor and the library are added here.
         kernels: "auto", "repacked" or "tiled".
         ratio: See `STEADY`.
+        stopped: Whether to give up; asked between two steps that are timed.
 
     Raises:
-        EngineError: `kernels` is none of these, or the model cannot be opened.
+        EngineError: `kernels` is none of these, the model cannot be opened, or it was `stopped`.
     """
     if kernels not in {"auto", "repacked", "tiled"}:
         raise EngineError(f"Kernels {kernels!r} are unknown; expected auto, repacked or tiled.")
@@ -136,16 +146,16 @@ def open_tuned(
         return open_model(known.kernels == "repacked"), known
     if kernels != "auto":
         model = open_model(kernels == "repacked")
-        costs, steady = _apart(model, ratio)
+        costs, steady = _apart(model, ratio, stopped)
         tuning = Tuning("repacked" if kernels == "repacked" else "tiled", costs, "as set", steady)
     else:
         model = open_model(False)
-        tiled, steady = _apart(model, ratio)
+        tiled, steady = _apart(model, ratio, stopped)
         repacked = None
         if fits_repacked:
             model.close()  # both at once would need the memory of both
             model = open_model(True)
-            repacked, also = _apart(model, ratio)
+            repacked, also = _apart(model, ratio, stopped)
             steady &= also
         tuning = replace(choose(tiled, repacked), steady=steady)
         if fits_repacked and tuning.kernels == "tiled":
@@ -160,13 +170,27 @@ def open_tuned(
     return model, tuning
 
 
-def _apart(model: LlamaModel, ratio: float) -> tuple[StepCosts, bool]:
+def _apart(model: LlamaModel, ratio: float, stopped: Callable[[], bool]) -> tuple[StepCosts, bool]:
     """Measure in a thread that ends: its OpenMP threads would else count beside the worker's for ever.
 
     With more of them than processors they sleep at once instead of waiting for each other: half the speed, measured.
     """
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(measure, model, ratio).result()
+    found: Future[tuple[StepCosts, bool]] = Future()
+    left = threading.Event()
+
+    def run() -> None:
+        try:
+            found.set_result(measure(model, ratio, lambda: left.is_set() or stopped()))
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            found.set_exception(error)
+
+    thread = threading.Thread(target=run, name="tuning", daemon=True)  # a pool takes no work while the process ends
+    thread.start()
+    try:
+        return found.result()
+    finally:
+        left.set()  # interrupted: the step under way is waited for, as nothing may free the model below it
+        thread.join()
 
 
 def processor() -> str:

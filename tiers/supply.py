@@ -178,6 +178,8 @@ class ModelSupply:
                     wait = self._retry_s
                     continue
             except ChatError as error:
+                if self._closing.is_set():
+                    return
                 log.error("The free tier has no model: %s", error)
                 self._say("failed", error.code)
                 if not error.retryable:
@@ -208,6 +210,8 @@ class ModelSupply:
             try:
                 self._open(self._chosen(self._choice.model))
             except (SourceError, EngineError) as error:
+                if self._closing.is_set():
+                    raise
                 log.warning("BAF_FREE_MODEL=%s: %s Using the embedded model.", self._choice.model, error)
                 # That of the chosen one: no source of the embedded one may be reachable either.
                 code = "hub_unreachable" if error.code == "source_unreachable" else error.code
@@ -271,6 +275,7 @@ class ModelSupply:
             "queue_size": choice.queue_size,
             "cache_dir": choice.data_dir / "engine",
             "kernels": choice.kernels,
+            "stopped": self._closing.is_set,
         }
 
     def _open(self, spec: str) -> None:

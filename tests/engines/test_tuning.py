@@ -53,6 +53,16 @@ def test_a_slow_moment_makes_no_step_look_dear(tiny_gguf: Path) -> None:
     model.close()
 
 
+def test_it_gives_up_between_two_steps(tiny_gguf: Path, tmp_path: Path) -> None:
+    asked = iter([False, False, True])
+    with pytest.raises(EngineError, match="next start"):
+        open_tuned(
+            lambda repack: LlamaModel(tiny_gguf, threads=1, n_cells=256, n_seq=2, repack=repack),
+            fits_repacked=True, cache=tmp_path / "kernels.json", key="tiny", stopped=lambda: next(asked),
+        )  # fmt: skip
+    assert not (tmp_path / "kernels.json").exists()
+
+
 def test_a_decision_is_remembered(tiny_gguf: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     opened: list[bool] = []

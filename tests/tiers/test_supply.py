@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -83,6 +85,27 @@ def test_closing_ends_the_watch(supply: ModelSupply, opened: Opened) -> None:
     assert [engine.closed for engine in opened] == [True]
     opened[0].failure = "closed"
     assert len(opened) == 1
+
+
+ENDS_EARLY = """
+import atexit, sys, threading, time
+from pathlib import Path
+from tiers.supply import ModelChoice, ModelSupply
+
+supply = ModelSupply(ModelChoice(Path(sys.argv[1]), model=sys.argv[2], kernels="tiled"), lambda _: ["Tu es Kant."])
+atexit.register(supply.close)
+supply.start()
+while not any(thread.name == "tuning" for thread in threading.enumerate()):
+    assert supply.status.state == "preparing", supply.status
+    time.sleep(0.001)
+"""
+
+
+def test_a_process_that_ends_while_kernels_are_timed_ends_quietly(tmp_path: Path, tiny_gguf: Path) -> None:
+    command = [sys.executable, "-c", ENDS_EARLY, str(tmp_path), str(tiny_gguf)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)  # noqa: S603 - ours
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    assert not (tmp_path / "engine/kernels.json").exists()
 
 
 @pytest.mark.parametrize(
