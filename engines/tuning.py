@@ -181,7 +181,7 @@ def _apart(model: LlamaModel, ratio: float, stopped: Callable[[], bool]) -> tupl
     def run() -> None:
         try:
             found.set_result(measure(model, ratio, lambda: left.is_set() or stopped()))
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+        except BaseException as error:  # raised again where it is waited for
             found.set_exception(error)
 
     thread = threading.Thread(target=run, name="tuning", daemon=True)  # a pool takes no work while the process ends
