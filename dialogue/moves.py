@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dialogue.conversation import Conversation
 from dialogue.french import fold
+from dialogue.inference import Inference, infer
 from dialogue.prompt import last_question
 from dialogue.stance import Stance, detect
 from personas import SCHEMES, MoveName, Persona, get_scheme
@@ -26,6 +27,7 @@ _TO_DO: dict[MoveName, str] = {
     "contredire": "l'élève résiste : prends son objection au sérieux, puis montre-lui une tension à résoudre",
     "demander": "l'élève n'a pas pris parti : demande-lui ce qu'il pense, sur un point précis",
 }
+_TO_CONCLUDE = "l'élève pose des prémisses : dis-lui ce qui en suit et ce qui n'en suit pas, et pourquoi"
 _CALLED = 2.0  # a word of the question that calls for a scheme weighs more than the persona's first favourite
 _FAVOURITE = 1.5
 _JUST_USED = -3.0  # the same scheme twice in a row teaches nothing new
@@ -40,12 +42,14 @@ class Move:
         stance: The pupil's, from which it follows.
         scheme: Id of the scheme that the page shows as a chip, a key of `personas.SCHEMES`.
         line: The one line that a model is given, in French.
+        inference: What follows from the pupil's own premises, where the message sets out some: their scheme is taken.
     """
 
     name: MoveName
     stance: Stance
     scheme: str
     line: str
+    inference: Inference | None = None
 
 
 def choose_scheme(name: MoveName, text: str, persona: Persona, just_used: str | None = None) -> str:
@@ -84,6 +88,9 @@ def choose_move(text: str, persona: Persona, asked: str | None = None, just_used
         just_used: Scheme of the answer before.
     """
     stance = detect(text, asked or "")
+    if inference := infer(text):
+        name: MoveName = "avancer" if inference.outcome == "follows" else "contredire"
+        return Move(name, stance, inference.scheme, f"Geste : {_TO_CONCLUDE}. {inference.line}", inference)
     name = MOVE_OF[stance]
     scheme = get_scheme(choose_scheme(name, f"{asked or ''} {text}", persona, just_used))
     return Move(name, stance, scheme.id, f"Geste : {_TO_DO[name]}. Schéma : {scheme.name.lower()} ; {scheme.guide}.")

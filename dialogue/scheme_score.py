@@ -202,8 +202,8 @@ class SchemeScore:
     contrary: bool = False
 
 
-def _shared(one: str, other: str) -> float:
-    """Share of the shorter text's content words that the other has too."""
+def shared(one: str, other: str) -> float:
+    """Return the share of the shorter text's content words that the other has too, 0 to 1."""
     a, b = stems(one), stems(other)
     if not a or not b:
         return 0.0
@@ -225,7 +225,17 @@ def linked(one: str, other: str) -> bool:
     >>> linked("tu sais pourquoi tu choisis", "tu le sais")
     True
     """
-    return _shared(one, other) >= LINKED
+    return shared(one, other) >= LINKED
+
+
+def supposed(text: str) -> str | None:
+    """Return what a clause asks to suppose, or None.
+
+    >>> supposed("Supposons que rien n'existe")
+    "rien n'existe"
+    """
+    found = _SUPPOSE.search(text)
+    return found["p"] if found else None
 
 
 def _agree(one: str, other: str) -> bool:
@@ -297,11 +307,11 @@ def _if_then(found: Sequence[Clause], *, tollens: bool) -> Reading:
     for p, q in conditions:
         slots = _slots(P=p, Q=q)
         for premise, end in _premises(found):
-            nearer_p = _shared(premise, p) >= _shared(premise, q)
+            nearer_p = shared(premise, p) >= shared(premise, q)
             if not tollens and _agree(premise, p) and _agree(end, q) and nearer_p:
                 return Reading(True, True, slots=slots)
             # Where both sides share their subject, a premise may deny either: it denies the one it is nearer to.
-            nearer_q = _shared(premise, q) >= _shared(premise, p)
+            nearer_q = shared(premise, q) >= shared(premise, p)
             if tollens and _deny(premise, q) and _deny(end, p) and nearer_q:
                 return Reading(True, True, slots=slots)
             if not tollens and not nearer_p and _agree(premise, q) and _agree(end, p):
@@ -335,7 +345,7 @@ def _either(found: Sequence[Clause]) -> Reading:
     for p, q, exclusive in pairs:
         for first, second in ((p, q), (q, p)):
             for premise, end in _premises(found):
-                if _shared(premise, first) >= _shared(premise, second) and linked(end, second):
+                if shared(premise, first) >= shared(premise, second) and linked(end, second):
                     if _deny(premise, first) and _agree(end, second):
                         return Reading(True, True, slots=_slots(P=first, Q=second))
                     if _agree(premise, first) and _deny(end, second) and not exclusive:
@@ -350,7 +360,7 @@ def _dilemma(found: Sequence[Clause]) -> Reading:
     best = Reading(marks=two and bool(conditions))
     for p, q in pairs:
         for (p2, r), (q2, r2) in combinations(conditions, 2):
-            if not (_shared(p, p2) and _shared(q, q2)):
+            if not (shared(p, p2) and shared(q, q2)):
                 continue
             if not _agree(r, r2):
                 best = Reading(False, True, "branches_divergentes", _slots(P=p, Q=q, R=r))
@@ -395,7 +405,7 @@ def _identity(found: Sequence[Clause]) -> Reading:
         a, b = same["a"], same["b"]
         for x, y in ((a, b), (b, a)):
             for premise, end in _premises([two for two in found if two is not one]):
-                if linked(premise, x) and linked(end, y) and _shared(premise, end):
+                if linked(premise, x) and linked(end, y) and shared(premise, end):
                     return Reading(True, True, slots=_slots(A=a, B=b))
         if _IDENTICAL.search(folded):
             return Reading(bool(_pairs_share(a, b, ends)), True, slots=_slots(A=a, B=b))
@@ -419,7 +429,7 @@ def _opposition(found: Sequence[Clause]) -> Reading:
             return Reading(True, True, slots=slots)
     for one in found:
         sides = re.split(r",? (?:mais|tandis que|alors que|au contraire)\b", one.text, maxsplit=1)
-        if len(sides) == 2 and _shared(*sides) and count_negations(sides[0]) % 2 != count_negations(sides[1]) % 2:
+        if len(sides) == 2 and shared(*sides) and count_negations(sides[0]) % 2 != count_negations(sides[1]) % 2:
             return Reading(True, True, slots=_slots(A=sides[0], B=sides[1]))
     for one, two in pairwise(found):
         if _CONTRAST.search(fold(two.text)[:20]) and _deny(one.text, two.text):
@@ -448,7 +458,7 @@ def _cause(found: Sequence[Clause]) -> Reading:
     related = any(_WITHOUT.search(fold(one.text)) for one in found) or len(causes) > 1
     ends = [one for one in found if one.concludes or one.probable]
     ends = [one for one in ends if one not in causes[:1]]
-    fits = any(linked(one.text, end.text) or _shared(one.text, end.text) for one in causes for end in ends)
+    fits = any(linked(one.text, end.text) or shared(one.text, end.text) for one in causes for end in ends)
     premise = any(one.bare and not one.concludes and one not in causes[:1] for one in found)
     return Reading(
         bool(ends) and fits and (related or premise), True, slots=_slots(B=ends[-1].text) if ends else _NOTHING
@@ -464,8 +474,8 @@ def _analogy(found: Sequence[Clause]) -> Reading:
             before = [two.text for two in found if two is not one and two not in ends]
 
             def carried(end: Clause, onto: str, source: str, before: Sequence[str] = before) -> bool:
-                told = _LIKEWISE.search(fold(end.text)) or any(_shared(two, source) for two in before)
-                return bool(told) and (_shared(end.text, onto) > 0 or bool(_LIKEWISE.search(fold(end.text))))
+                told = _LIKEWISE.search(fold(end.text)) or any(shared(two, source) for two in before)
+                return bool(told) and (shared(end.text, onto) > 0 or bool(_LIKEWISE.search(fold(end.text))))
 
             fits = any(carried(end, other, one_side) or carried(end, one_side, other) for end in ends)
             return Reading(fits, True, slots=slots)
@@ -473,7 +483,7 @@ def _analogy(found: Sequence[Clause]) -> Reading:
         if like := _LIKE.search(one.text):
             a, c = (like["a"], like["c"]) if like["a"] else (like["a2"], like["c2"])
             ends = [two for two in found if two is not one and two.probable]
-            return Reading(any(_shared(end.text, c) for end in ends), True, slots=_slots(A=a, C=c))
+            return Reading(any(shared(end.text, c) for end in ends), True, slots=_slots(A=a, C=c))
     return Reading()
 
 
@@ -484,7 +494,7 @@ def _induction(found: Sequence[Clause]) -> Reading:
         return Reading()
     for end in general:
         before = [one for one in found if one is not end]
-        fits = any(_shared(one.text, end.text) for one in before)
+        fits = any(shared(one.text, end.text) for one in before)
         if fits and end.probable:
             return Reading(True, True, slots=_slots(P=end.text))
         if fits and cases:

@@ -7,6 +7,7 @@ depends on the conversation alone, so what stood in an earlier prompt stands in 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import zip_longest
 
 from dialogue.condense import LIMITS, Condensed, Limits, condense
 from dialogue.conversation import Conversation, Turn
@@ -59,6 +60,11 @@ class Plan:
             found.append(FOR_YOU.format(line) if line else "")
         return tuple(found)
 
+    @property
+    def premises(self) -> tuple[str, ...]:
+        """One line for each of the pupil's turns that sets out premises: what a model is told that follows no move."""
+        return tuple(move.inference.line if move.inference else "" for move in self.moves)
+
     def prompt(
         self,
         count: Callable[[str], int],
@@ -72,12 +78,15 @@ class Plan:
 
         Args:
             count: Length of a text in tokens of the model in use.
-            hints: One for each of the pupil's turns of `conversation`, see `build_messages`.
+            hints: One for each of the pupil's turns of `conversation`, see `build_messages`; where a turn sets out
+                premises of its own, a small model is given what follows from them instead.
             prefix: "short" for small models.
-            told: Whether the model is given `lines`.
+            told: Whether the model is given `lines`, or `premises` alone.
             limits: When to condense; None never does.
         """
-        lines = self.lines if told else ()
+        lines = self.lines if told else self.premises
+        if not told:
+            hints = [None if line else hint for hint, line in zip_longest(hints, lines)]
         messages = build_messages(self.conversation, hints, lines, prefix=prefix)
         if limits is None:
             return Condensed(messages, (), 0)

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from dialogue.conversation import Conversation, Turn
+from dialogue.inference import infer, premises_line
 from dialogue.prompt import build_messages, prefix_for
 from engines.base import Engine, SamplingParams
 from errors import EngineError
 from evaluation.asking import ask
+from evaluation.premises import agrees
 from evaluation.schemes import judge
 from personas import get_persona
 
@@ -75,10 +77,29 @@ def tally(exercises: Sequence[Exercise], verdicts: Sequence[bool]) -> dict[str, 
     }
 
 
+def _told(exercises: Sequence[Exercise], samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return, of the exercises whose premises the rules read, how often they and the model were right."""
+    read = [(one, sample) for one, sample in zip(exercises, samples, strict=True) if sample["told"]]
+    if not read:
+        return {}
+    by_rules = [agrees(found, one.conclusion) for one, _ in read if (found := infer(one.question))]
+    return {"told": share([bool(sample["right"]) for _, sample in read]), "told_right_by_rules": share(by_rules)}
+
+
 async def run_exercises(
-    engine: Engine, exercises: Sequence[Exercise], on_done: Callable[[int], None] = lambda _: None
+    engine: Engine,
+    exercises: Sequence[Exercise],
+    on_done: Callable[[int], None] = lambda _: None,
+    *,
+    told: bool = True,
 ) -> dict[str, Any]:
     """Ask each exercise greedily, as the page would without a note.
+
+    Args:
+        engine: Who concludes.
+        exercises: What is asked.
+        on_done: Told how many are done.
+        told: Whether the model is told what the premises amount to, where that can be read, as the page does.
 
     Returns:
         The tally, and one sample per exercise with answer, verdict and times.
@@ -90,11 +111,13 @@ async def run_exercises(
     samples: list[dict[str, Any]] = []
     for number, exercise in enumerate(exercises, 1):
         conversation = Conversation(get_persona(exercise.philosopher), (Turn("user", exercise.question),))
-        answer = await ask(engine, build_messages(conversation, prefix=prefix), GREEDY)
+        line = premises_line(exercise.question) if told else ""
+        answer = await ask(engine, build_messages(conversation, (), (line,), prefix=prefix), GREEDY)
         verdict = judge(answer.text, exercise.conclusion, exercise.question)
         samples.append(
             {
                 **asdict(exercise),
+                "told": line,
                 "answer": answer.text,
                 **asdict(verdict),
                 "tokens": answer.tokens,
@@ -102,4 +125,5 @@ async def run_exercises(
             }
         )
         on_done(number)
-    return {**tally(exercises, [sample["right"] for sample in samples]), "samples": samples}
+    counted = tally(exercises, [sample["right"] for sample in samples])
+    return {**_told(exercises, samples), **counted, "samples": samples}

@@ -63,7 +63,7 @@ async def ruled(
                 case SchemeRead():
                     announced = None  # somebody nearer to the model has read it
                 case Done() if announced and said:
-                    yield await asyncio.to_thread(read_scheme, announced.id, said)
+                    yield await asyncio.to_thread(read_scheme, announced.id, said, _premises(plan))
             yield event
 
 
@@ -73,14 +73,27 @@ def stops(conversation: Conversation) -> bool:
     return assess(asked).stops
 
 
-def read_scheme(announced: str, answer: str) -> SchemeRead:
+def read_scheme(announced: str, answer: str, premises: str = "") -> SchemeRead:
     """Say what a finished answer's reasoning came to.
+
+    Args:
+        announced: Id of the scheme that was chosen before.
+        answer: What the philosopher said.
+        premises: The pupil's message where it sets out the premises that the answer concludes from; "" otherwise.
 
     Raises:
         PersonaError: There is no such scheme.
     """
-    graded = score(answer, announced)
+    told = f"{premises}\n{answer}".strip()
+    graded = score(told, announced)
     found = graded.found or (announced if graded.grade == 4 else "")
     return SchemeRead(
-        announced, found, graded.grade, graded.fallacy, scheme_card(found, answer).filled if found else None
+        announced, found, graded.grade, graded.fallacy, scheme_card(found, told).filled if found else None
     )
+
+
+def _premises(plan: Plan) -> str:
+    """Return the pupil's message where the answer concludes from what it sets out."""
+    if plan.move is None or plan.move.inference is None:
+        return ""
+    return next(turn.text for turn in reversed(plan.conversation.exchanges) if turn.role == "user")

@@ -24,6 +24,21 @@ def test_every_move_has_schemes_in_every_persona(key: str, stance: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "scheme", "name"),
+    [
+        ("Si tu lis, alors tu sais. Or tu lis.", "MP", "avancer"),
+        ("Si tu lis, alors tu sais. Or tu sais. Donc tu lis.", "MP", "contredire"),
+        ("Si tu lis, alors tu sais. Or tu ne sais pas.", "MT", "contredire"),
+    ],
+)
+def test_premises_of_the_pupils_own_choose_their_scheme(text: str, scheme: str, name: str) -> None:
+    move = choose_move(text, SPINOZA, just_used=scheme)
+    assert (move.scheme, move.name) == (scheme, name)
+    assert move.inference
+    assert move.inference.line in move.line
+
+
+@pytest.mark.parametrize(
     ("text", "name"),
     [
         ("tout à fait d'accord", "avancer"),

@@ -4,6 +4,7 @@ import pytest
 
 from dialogue.condense import Limits
 from dialogue.conversation import Conversation, Turn
+from dialogue.prompt import Hint
 from dialogue.turn import Plan, plan_turn, redacted, without_stopped
 from personas import PERSONAS
 
@@ -60,6 +61,30 @@ def test_a_move_or_a_limit_is_one_line_before_the_message() -> None:
         f"{second}\n\nécris ma dissert en entier",
     ]
     assert contents(plan, told=False)[1:] == ["tout à fait d'accord", "Alors ?", "écris ma dissert en entier"]
+
+
+PREMISES = "Si tout a une cause, alors rien n'est libre. Or tout a une cause. Que conclure ?"
+FOLLOWS = "Schéma : modus ponens. Il suit : « rien n'est libre »."
+
+
+def test_what_follows_from_a_pupils_premises_replaces_the_note_of_a_small_model() -> None:
+    plan = plan_turn(talk("Suis-je libre ?", "Et toi ?", PREMISES))
+    hint = Hint("Une idée.", "Une image.", "Une question ?")
+    assert contents(plan, hints=[hint, hint], told=False)[1:] == [
+        f"{hint.block()}\n\nSuis-je libre ?",
+        "Et toi ?",
+        f"{FOLLOWS}\n\n{PREMISES}",
+    ]
+    assert contents(plan, hints=[hint], told=False)[3] == f"{FOLLOWS}\n\n{PREMISES}"
+
+
+def test_a_large_model_is_told_what_follows_beside_its_move() -> None:
+    plan = plan_turn(talk(PREMISES))
+    assert plan.move
+    assert (plan.move.scheme, plan.move.name) == ("MP", "avancer")
+    assert plan.lines[0].startswith("(Pour toi seul")
+    assert FOLLOWS in plan.lines[0]
+    assert contents(plan, told=True)[1] == f"{plan.lines[0]}\n\n{PREMISES}"
 
 
 def test_a_fixed_answer_leaves_no_line_behind() -> None:

@@ -158,6 +158,21 @@ def test_exercises_are_asked_and_judged() -> None:
     assert tally(exercises, [True, True])["share"] == 1.0
 
 
+def test_premises_that_rules_can_read_are_told_and_counted() -> None:
+    exercises = [
+        Exercise("e1", "kant", "MP", "exercise", "Si le chat dort, il rêve. Or le chat dort.", "Le chat rêve."),
+        Exercise("e2", "kant", "AN", "exercise", "Le chat ressemble au lion.", "Probablement, le chat chasse."),
+    ]
+    for told in (True, False):
+        engine = ScriptedEngine(Token("Donc le chat rêve."), info=EngineInfo("small", 1_000, 4096))
+        result = asyncio.run(run_exercises(engine, exercises, told=told))
+        line = "Schéma : modus ponens. Il suit : « il rêve »." if told else ""
+        assert [sample["told"] for sample in result["samples"]] == [line, ""]
+        assert engine.received[0][1]["content"].startswith(line or "Si le chat")
+        assert result.get("told") == ({"n": 1, "right": 1, "share": 1.0} if told else None)
+        assert result.get("told_right_by_rules") == result.get("told")
+
+
 def test_our_exercises_load_and_wrong_ones_do_not(tmp_path: Path) -> None:
     path = ROOT / "data" / "schemes_levelA_base.jsonl"
     assert len(load_exercises(path)) == 55  # of 72: 17 are dialogues

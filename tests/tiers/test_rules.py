@@ -110,6 +110,19 @@ async def test_a_scheme_that_is_not_there_is_not_claimed(answer: str, read: tupl
     assert (found.found, found.grade, found.fallacy) == read
 
 
+async def test_a_conclusion_from_the_pupils_own_premises_fills_the_card() -> None:
+    """A small model says the conclusion alone; its premises stand in the message."""
+    scheme = Scheme("MP", "avancer", told=False)
+    events = await collect(Model(scheme, Token("Donc tu sais."), END), "Si tu lis, alors tu sais. Or tu lis.")
+    found = next(event for event in events if isinstance(event, SchemeRead))
+    assert found.found == "MP"
+    assert found.filled == "Si « tu lis », alors « tu sais ». Or « tu lis ». Donc « tu sais »."
+    refused = await collect(
+        Model(scheme, Token("On ne peut pas conclure que tu lis."), END), "Si tu lis, alors tu sais. Or tu sais."
+    )
+    assert next(event for event in refused if isinstance(event, SchemeRead)).found == ""
+
+
 async def test_what_was_read_already_is_not_read_twice() -> None:
     read = SchemeRead("MP", "MP", 4, "", None)
     events = await collect(Model(Scheme("MP", "avancer", told=True), Token(MODUS_PONENS), read, END), "Je lis.")

@@ -1,0 +1,333 @@
+"""What follows from the premises that a pupil sets out: deterministic, French. Knows schemes; calls no model.
+
+« Si P, alors Q. Or Q. » invites to conclude P, and a small model does. Where a message holds the form of a scheme, what
+follows needs no model: it is read here and told to the model before the pupil's words, so that the philosopher draws
+the conclusion that is due, or refuses the one that is not. Says nothing wherever it is not sure: of premises that are
+only likely, of words that change between two premises, of a third case that the pupil may have forgotten.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, permutations
+from typing import Literal
+
+from dialogue.french import count_negations, fold, in_order, likeness, stems
+from dialogue.scheme_score import Clause, clauses, linked, shared, supposed
+from personas import get_scheme
+
+Outcome = Literal["follows", "false", "open", "open_contrary", "limited"]
+_SAID: dict[Outcome, str] = {
+    "limited": "Ne vaut que pour « {of} »",
+    "follows": "Il suit",
+    "false": "Est faux",
+    "open": "Ne suit pas",
+    "open_contrary": "Ne suit pas le contraire de",
+}
+_ALIKE = 0.5  # Ochiai's coefficient of a fact and the side of a premise that it is about
+_SAME = 0.9  # of two antecedents, to be one
+_ONE_END = 0.6  # of two consequents, to be one: those of a dilemma often share their subject
+_MOST_CHARS, _MOST_CLAUSES = 500, 8  # a message that sets out premises is short; a longer one tells of many things
+_NO_PREMISE = re.compile(r"\b(?:comme|meme|savoir|demande|sais|vois|ou|et) s(?:i\b|')|\ba raison\b")
+_FRAME = re.compile(
+    r"^(?:(?:or|et|mais|pourtant|justement|alors|de plus|enfin|en gros|en effet)\b,? *"
+    r"|sauf qu(?:e |['’])"
+    r"|(?:tu|on|nul|je|il|le fait|personne)\b[^,;:.]{0,30}?\b(?:sai[st]|nie|admet|accorde|assure|établi|constant|admis"
+    r"|clair|certain|sûr|est|dit|soutient|vrai)\b[^,;:.]{0,12}? qu(?:e |['’])"
+    r")+",
+    re.I,
+)
+_DENIED = re.compile(
+    r"(?:il est faux|on aurait tort de (?:dire|croire)|il n['’]est pas vrai|c['’]est faux) qu(?:e |['’])(?P<that>.+)$"
+    r"|« ?(?P<quoted>[^»]+?) ?» est (?:faux|fausse)\b"
+    r"|« ?(?P<after>[^»]+?) ?», (?:qui|ce qui|cela) est (?:faux|fausse|absurde)\b",
+    re.I,
+)
+_OR = re.compile(r"\b(?:ou bien|ou encore|ou|soit)\b")  # not on folded text: « où » is another word
+_THIRD = re.compile(
+    r"\btrois (?:cas|voies|possibilites|options|choix)\b|\btroisieme (?:cas|voie|option)\b"
+    r"|\bautre (?:cas|option|voie|choix)\b|\bil se peut aussi\b"
+)
+_BOTH = re.compile(
+    r"\bsans que l'un\b|\bl'un n'(?:empeche|exclut)\b|\bles deux (?:peuvent|se peuvent|vont)\b|\bou les deux\b"
+    r"|\bpeuvent (?:se joindre|aller ensemble)\b|\bpeut-etre les deux\b"
+)
+_TWO = re.compile(r"\bl'un (?:ou l'autre|des deux est)\b|\bdeux (?:cas|branches|voies)\b")
+_LIKEWISE = re.compile(r"\bde meme\b|\bla meme chose\b|\baussi\b")
+_NOD = re.compile(r",? (?:ok|d['’]accord|on est d['’]accord|non|hein)$", re.I)  # how talk ends a premise
+_THE_CASE = re.compile(r"^(?:c'est|tel est) le cas$")
+_RULED_OUT = re.compile(r"\b(?P<which>premier|seconde?|deuxieme)e? cas (?:est exclu|est ecarte|ne tient pas)")
+_QUOTED = re.compile(r"«\s*([^»]+?)\s*»")
+_ALL = re.compile(r"^(?:tout|toute|tous|toutes|chaque)\b")
+_NONE = re.compile(r"^(?:nul|nulle|aucun|aucune)\b")
+_SOME = re.compile(r"^(?:quelque|certaine?s?)\b")
+_FALSE_LAW = re.compile(
+    r"\b(?:il est faux|c['’]est faux) qu(?:e |['’])(?P<law>(?:tout|toute|tous|toutes|chaque) [^.,;?]+)"
+    r"|«\s*(?P<quoted>tout[^»]+?)\s*»,? (?:est|étant|c['’]est) (?:fausse|faux)",
+    re.I,
+)
+_NONE_CLAUSE = re.compile(r"(?:\bqu(?:e |['’])|\bdonc |« ?)(?P<none>(?:nul|nulle|aucune?) [^.,;?»]+)", re.I)
+_SENSES = re.compile(
+    r"(?:(?::|\bveut dire|\bse dit (?:de|du|d['’])|\bdésigne|\bil y a|\bdistinguons)\s*)(?P<first>[^.:;«»]+?)"
+    r",? (?:ou bien|ou|et) (?P<second>[^.:;«»]+?)\s*[.;]",
+    re.I,
+)
+_HOLDS = re.compile(
+    r"(?:\bvaut|\bconvient|\bmarche|\bvraie?)\s+(?:(?:que|seulement|uniquement)\s+|qu['’])?(?:pour|à|au|aux|de|du|des|dans)\s+"
+    r"(?P<sense>[^.,;?!]+)",
+    re.I,
+)
+_ONLY_THAT = re.compile(r"\bseule? l[ea] (?P<which>premi\w+|second\w*|deuxi\w+)(?: sens)? (?:vaut|convient)", re.I)
+_WHICH = re.compile(r"^(?:l[ea] )?(?P<which>premi|second|deuxi)\w*", re.I)
+_SUPPOSES = re.compile(r"\b(?:suppos\w+|hypothese)\b")  # « imagine une poupée » asks for no reductio
+_OF_TERMS = re.compile(r"\b(?:opposition|oppose|contredi\w*|identi\w+|analogie|distinction|causalite|induction)\b")
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What the premises of a message amount to.
+
+    Attributes:
+        scheme: Id of the scheme whose form they have.
+        outcome: Whether `clause` follows or is false; "open" where it seems to follow and does not, "open_contrary"
+            where its contrary seems to; "limited" where it holds in one sense only.
+        clause: In the pupil's words, as it stands in a premise.
+        of: The sense in which it holds, where it is limited.
+    """
+
+    scheme: str
+    outcome: Outcome
+    clause: str
+    of: str = ""
+
+    @property
+    def line(self) -> str:
+        """What a model is told, in French.
+
+        >>> infer("Si tu lis, alors tu sais. Or tu sais. Donc tu lis ?").line
+        'Schéma : modus ponens. Ne suit pas : « tu lis ».'
+        """
+        name = get_scheme(self.scheme).name.lower().partition(" (")[0]
+        return f"Schéma : {name}. {_SAID[self.outcome].format(of=self.of)} : « {self.clause} »."
+
+
+@dataclass(frozen=True)
+class _Fact:
+    """A premise that asserts something: its words, and whether a frame around them denies it."""
+
+    text: str
+    denied: bool = False
+
+    def says(self, clause: str) -> int:
+        """1 where it says that clause, -1 where it denies it, 0 where it is about something else."""
+        if not linked(self.text, clause) or not in_order(self.text, clause):
+            return 0
+        return 1 if (is_negated(self.text) != self.denied) == is_negated(clause) else -1
+
+
+def is_negated(text: str) -> bool:
+    """Return whether a clause is negated, counted modulo two; « sans rien perdre » says how, not that it is not so.
+
+    >>> is_negated("on n'apprend pas"), is_negated("on apprend sans rien perdre")
+    (True, False)
+    """
+    return count_negations(re.sub(r"\bsans (?:rien|aucune?|jamais)\b", "sans", fold(text))) % 2 == 1
+
+
+def _fact(text: str) -> _Fact:
+    if found := _DENIED.search(text):
+        return _Fact(found["that"] or found["quoted"] or found["after"], denied=True)
+    return _Fact(_FRAME.sub("", text))
+
+
+def _about(facts: Sequence[_Fact], *sides: str) -> tuple[_Fact, int] | None:
+    """Return the fact that is most like one side, and which side; None where none is like one more than the others."""
+    found: list[tuple[float, _Fact, int]] = []
+    for fact in facts:
+        near = [(likeness(fact.text, side), shared(fact.text, side)) for side in sides]
+        best = max(range(len(sides)), key=lambda place: near[place][::-1])
+        others = [one for place, one in enumerate(near) if place != best]
+        if fact.says(sides[best]) and all(near[best][1] > share for _, share in others):
+            found.append((near[best][0], fact, best))
+    if not found:
+        return None
+    likest = max(found, key=lambda one: one[0])
+    return (likest[1], likest[2]) if likest[0] >= _ALIKE else None
+
+
+def infer(text: str) -> Inference | None:
+    """Return what follows from the premises of a message, or None where it sets out none, or none that is plain.
+
+    >>> infer("Si la joie grandit, alors la force grandit. Or la force ne grandit pas.")
+    Inference(scheme='MT', outcome='false', clause='la joie grandit', of='')
+    >>> infer("Si je suis libre, je suis responsable. Mais suis-je libre ?") is None
+    True
+    """
+    if len(text) > _MOST_CHARS:
+        return None
+    found = clauses(text)
+    if len(found) > _MOST_CLAUSES or any(one.condition and _NO_PREMISE.search(fold(one.text)) for one in found):
+        return None
+    given = [one for one in found if not one.concludes]
+    conditions = [(one.condition[0], _NOD.sub("", one.condition[1])) for one in given if one.condition]
+    facts = [_fact(one.text) for one in given if one.bare]
+    pairs = [one for one in given if one.either]
+    folded = fold(text)
+    ended = any(one.concludes and one.bare for one in found)  # the pupil has drawn a conclusion
+    if len(conditions) == 2:
+        return _two_conditions(conditions, pairs, folded, ended)
+    if len(conditions) == 1:
+        return None if pairs else _one_condition(conditions[0], facts)
+    if len(pairs) == 1 and not conditions:
+        return _alternative(pairs[0], facts, folded, ended)
+    if conditions or pairs:
+        return None
+    return _distinction(text, folded) or _opposition(text, facts, folded) or _absurd(found, folded)
+
+
+def _two_conditions(
+    conditions: Sequence[tuple[str, str]], pairs: Sequence[Clause], folded: str, ended: bool
+) -> Inference | None:
+    """A dilemma, or a chain."""
+    (_, r), (_, r2) = conditions
+    third = bool(_THIRD.search(folded))
+    if pairs or third or _TWO.search(folded) or "dilemme" in folded:
+        third = third or any(len(_OR.findall(one.text.lower())) > 2 for one in pairs)
+        if third or not ((_alike(r, r2) and likeness(r, r2) >= _ONE_END) or _LIKEWISE.search(fold(r2))):
+            return Inference("DI", "open", r)
+        return None if ended else Inference("DI", "follows", r)
+    for (p, q), (q2, r) in permutations(conditions):
+        if likeness(p, q2) >= _SAME and is_negated(p) == is_negated(q2):
+            return Inference("SH", "open", f"si {q}, alors {conditions[1][1]}") if (p, q) == conditions[0] else None
+        if _alike(q, q2) and not _alike(p, r):
+            return Inference("SH", "follows", f"si {p}, alors {r}")
+    return None
+
+
+def _alike(one: str, other: str) -> bool:
+    if likeness(one, other) < _ALIKE or not linked(one, other):
+        return False
+    return in_order(one, other) and is_negated(one) == is_negated(other)
+
+
+def _one_condition(condition: tuple[str, str], facts: Sequence[_Fact]) -> Inference | None:
+    """Modus ponens and tollens, and the two fallacies that look like them."""
+    p, q = condition
+    if _THE_CASE.match(fold(p)):  # « P. Or, quand c'est le cas, Q. »
+        return Inference("MP", "follows", q) if facts else None
+    about = _about(facts, p, q)
+    if about is None:
+        return None
+    fact, side = about
+    says = fact.says(condition[side])
+    if side == 0:
+        return Inference("MP", "follows", q) if says > 0 else Inference("MT", "open_contrary", q)
+    return Inference("MP", "open", p) if says > 0 else Inference("MT", "false", p)
+
+
+def _alternative(pair: Clause, facts: Sequence[_Fact], folded: str, ended: bool) -> Inference | None:
+    p, q = pair.either or ("", "")
+    third = bool(_THIRD.search(folded)) or len(_OR.findall(pair.text.lower())) > 2
+    if out := _RULED_OUT.search(folded):
+        rest = q if out["which"] == "premier" else p
+        return Inference("SD", "open" if third else "follows", rest)
+    about = _about(facts, p, q)
+    if about is None:
+        return None
+    fact, side = about
+    rest = (q, p)[side]
+    if fact.says((p, q)[side]) > 0:
+        return Inference("SD", "open_contrary", rest) if _BOTH.search(folded) else None
+    if third:
+        return Inference("SD", "open", rest)
+    return None if ended else Inference("SD", "follows", rest)  # a third case may have been forgotten
+
+
+def _distinction(text: str, folded: str) -> Inference | None:
+    """A thesis that holds in one of two senses."""
+    if "sens" not in folded and "distin" not in folded and "se dit" not in folded and "deux facons" not in folded:
+        return None
+    theses = [one for one in _QUOTED.findall(text) if len(one.split()) > 2]  # shorter ones are the word itself
+    if not theses:
+        return None
+    holds, only = _HOLDS.search(text), _ONLY_THAT.search(text)
+    if only:
+        sense: str | None = _sense(text, only["which"])
+        thesis = theses[-1]
+    elif holds:
+        before = [one for one in theses if text.find(one) < holds.start()]
+        told = _QUOTED.search(holds["sense"])
+        named = _WHICH.match(holds["sense"])
+        sense = told[1] if told else _sense(text, named["which"]) if named else holds["sense"].strip()
+        if not before:
+            return None
+        thesis = before[-1]
+    else:
+        return None
+    return Inference("DS", "limited", thesis, sense) if sense and sense != thesis else None
+
+
+def _sense(text: str, which: str) -> str | None:
+    """Return the first or the second of two senses that a text tells apart."""
+    found = _SENSES.search(text)
+    return found["first" if fold(which).startswith("premi") else "second"].strip() if found else None
+
+
+def _opposition(text: str, facts: Sequence[_Fact], folded: str) -> Inference | None:
+    """One case against a law: the law falls. Or two propositions of which one is the contradictory of the other."""
+    false, none = _FALSE_LAW.search(text), _NONE_CLAUSE.search(text)
+    if false and none:  # both « all » and « none » may be false
+        return Inference("OP", "open", none["none"].strip())
+    quoted = _QUOTED.findall(text)
+    laws = [one for one in quoted if _ALL.match(fold(one)) or _NONE.match(fold(one))]
+    if len(laws) != 1 or len(quoted) > 2 or "induction" in folded:
+        return None
+    [law] = laws
+    others = [one for one in quoted if one != law]
+    if others and not (_SOME.match(fold(others[0])) and is_negated(others[0]) != is_negated(law)):
+        return None
+    told = fold(re.sub(r"«[^»]*»", lambda one: "LAW" if one[0].strip("« »") == law else "CASE", text)).lower()
+    if found := re.search(r"\b(law|case)\b(?: \w+){0,3}? (?:est|etant|soit) (vraie?|fausse|faux)\b", told):
+        of_law, true = found[1] == "law", found[2].startswith("vrai")
+        if not others:
+            return None
+        return Inference("OP", "false" if true else "follows", others[0] if of_law else law)
+    cases = [one for one in facts if not _QUOTED.search(one.text) and linked(one.text, law)]
+    if len(cases) == 1:
+        odd = is_negated(cases[0].text) != cases[0].denied
+        return Inference("OP", "false", law) if odd != is_negated(law) else None
+    return None
+
+
+def _absurd(found: Sequence[Clause], folded: str) -> Inference | None:
+    """A supposition, and whether a contradiction comes of it."""
+    if _OF_TERMS.search(folded) or "en meme temps" in folded:
+        return None
+    for place, one in enumerate(found):
+        clause = supposed(one.text)
+        if clause is None or ("absurde" not in folded and not _SUPPOSES.search(fold(one.text))):
+            continue
+        quoted = _QUOTED.search(clause)
+        p, after = quoted[1] if quoted else clause, [_fact(two.text) for two in found[place + 1 :]]
+        if any(two.denied for two in after):
+            return Inference("RA", "false", p)
+        for x, y in combinations(after[:4], 2):
+            if linked(x.text, y.text) and in_order(x.text, y.text) and is_negated(x.text) != is_negated(y.text):
+                return Inference("RA", "false", p)
+        told = [two for two in after if stems(two.text)]
+        if len(told) == 1 and " et " not in told[0].text and "absurde" in folded:
+            return Inference("RA", "open_contrary", p)
+        return None
+    return None
+
+
+def premises_line(text: str) -> str:
+    """Return the line that stands before a message in a small model's prompt; "" where nothing is inferred.
+
+    >>> premises_line("Ou je parle, ou je me tais. Or je ne parle pas.")
+    'Schéma : alternative. Il suit : « je me tais ».'
+    >>> premises_line("Qu'est-ce que la liberté ?")
+    ''
+    """
+    found = infer(text)
+    return found.line if found else ""

@@ -1,0 +1,136 @@
+"""What follows from a pupil's premises: the forms, the traps that look like them, and silence in doubt."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dialogue.inference import Inference, infer, premises_line
+from evaluation.premises import agrees
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+@pytest.mark.parametrize(
+    ("message", "scheme", "outcome", "clause"),
+    [
+        ("Si tu lis, alors tu sais. Or tu lis. Que conclure ?", "MP", "follows", "tu sais"),
+        ("Cet acte a mûri en elle. Or, quand c'est le cas, cet acte lui ressemble.", "MP", "follows",
+         "cet acte lui ressemble"),
+        ("Si Léo ment, alors il perd ses amis. Or Léo perd ses amis. Donc Léo ment.", "MP", "open", "Léo ment"),
+        ("si ma voisine est bonne, elle va au temple, ok. et justement ma voisine va au temple", "MP", "open",
+         "ma voisine est bonne"),
+        ("Si la joie grandit, alors la force grandit. Or la force ne grandit pas.", "MT", "false", "la joie grandit"),
+        ("Si cette loi est juste, alors elle sert la paix. Or cette loi n'est pas juste.", "MT", "open_contrary",
+         "elle sert la paix"),
+        ("Si on perd sa place, alors on ne peut rien dire. Or « on ne peut rien dire » est faux.", "MT", "false",
+         "on perd sa place"),
+        ("Si le vent se lève, alors la mer monte. Si la mer monte, alors le port ferme.", "SH", "follows",
+         "si le vent se lève, alors le port ferme"),
+        ("Si la mer monte, le port ferme. Si le vent se lève, la mer monte.", "SH", "follows",
+         "si le vent se lève, alors le port ferme"),
+        ("Si on hait un rival, alors on imagine sa perte. Si on hait un rival, alors on dort mal.", "SH", "open",
+         "si on imagine sa perte, alors on dort mal"),
+        ("Ou la gare est fermée, ou le train roule. Or la gare n'est pas fermée.", "SD", "follows", "le train roule"),
+        ("Ou la gare est fermée, ou le train roule, ou encore le bus passe. Or la gare n'est pas fermée.", "SD", "open",
+         "le train roule"),
+        ("Ou ce règlement est utile, ou il est équitable, sans que l'un empêche l'autre. Or ce règlement est utile.",
+         "SD", "open_contrary", "il est équitable"),
+        ("Ou le soleil brille, ou l'étoile luit. Le second cas est exclu.", "SD", "follows", "le soleil brille"),
+        ("Ou tu parles, ou tu dors. Si tu parles, tu prends parti. Si tu dors, tu prends parti. Que dit le dilemme ?",
+         "DI", "follows", "tu prends parti"),
+        ("Ou Léon lit, ou il joue. S'il lit, il reste sous tutelle. S'il joue, il rit.", "DI", "open",
+         "il reste sous tutelle"),
+        ("Supposons que la tristesse rende fort. Alors, abattu, on agit mieux. Or, abattu, on n'agit pas mieux.",
+         "RA", "false", "la tristesse rende fort"),
+        ("Par l'absurde : supposons que la paix soit impossible. Alors l'avenir est sombre. Est-ce une preuve ?",
+         "RA", "open_contrary", "la paix soit impossible"),
+        ("« Tout vin rend fou » et « Quelque vin ne rend pas fou » s'opposent. Or le vin de messe ne rend pas fou.",
+         "OP", "false", "Tout vin rend fou"),
+        ("« Tout homme dort » est fausse. Que vaut « Quelque homme ne dort pas » ?", "OP", "follows",
+         "Quelque homme ne dort pas"),
+        ("Il est faux que toute rumeur soit vraie. Donc aucune rumeur n'est vraie.", "OP", "open",
+         "aucune rumeur n'est vraie"),
+    ],
+)  # fmt: skip
+def test_the_forms_are_read(message: str, scheme: str, outcome: str, clause: str) -> None:
+    found = infer(message)
+    assert found is not None
+    assert (found.scheme, found.outcome, found.clause) == (scheme, outcome, clause)
+
+
+def test_a_distinction_limits_a_thesis_to_one_sense() -> None:
+    found = infer("« Image » a deux sens : trace du corps, ou idée. « L'image affirme une chose » vaut pour le second.")
+    assert found == Inference("DS", "limited", "L'image affirme une chose", "idée")
+    assert found.line == "Schéma : distinction. Ne vaut que pour « idée » : « L'image affirme une chose »."
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Qu'est-ce que la liberté ?",
+        "Je suis d'accord, mais si tout est déterminé, alors je ne choisis rien.",
+        "Si je suis libre, je suis responsable. Mais suis-je libre ?",
+        "quand tu rates on dit que t'es en échec, comme si t'étais plus rien",
+        "Soit on est libre, soit on est des robots. Je ne suis pas un robot, donc je suis libre.",  # a third case?
+        "Ou je me venge, ou je me tais. Si je me venge, je souffre. Si je me tais, je souffre. Donc je souffre.",
+        "Si le ciel est clair, alors la nuit est froide. Or mon chien dort.",
+        "Imagine que tu as une poupée. Tu peux la tourner. Tu ne peux pas la casser.",
+        "Je me demande si la loi est juste. La loi est juste.",
+        "",
+    ],
+)
+def test_nothing_is_said_where_it_is_not_sure(message: str) -> None:
+    assert premises_line(message) == ""
+
+
+@given(st.text(max_size=300))
+def test_no_text_breaks_it(text: str) -> None:
+    found = infer(text)
+    assert found is None or found.clause.strip()
+
+
+CLAUSES = st.sampled_from(["la mer monte", "le port ferme", "Rose gagne", "le train part", "la loi change"])
+
+
+@given(p=CLAUSES, q=CLAUSES)
+def test_a_condition_and_its_fact_conclude_whatever_they_are_about(p: str, q: str) -> None:
+    if p == q:
+        return
+    assert infer(f"Si {p}, alors {q}. Or {p}.") == Inference("MP", "follows", q)
+    assert infer(f"Si {p}, alors {q}. Or {q}.") == Inference("MP", "open", p)
+    assert infer(f"Ou {p}, ou {q}. Or il est faux que {p}.") == Inference("SD", "follows", q)
+
+
+def exercises() -> list[tuple[str, str, str]]:
+    """Question, conclusion and split of each exercise of the dataset."""
+    found = []
+    for name in ("base", "augmented"):
+        for line in (DATA / f"schemes_levelA_{name}.jsonl").read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if row["form"] != "dialogue":
+                asked = next(one["content"] for one in row["messages"] if one["role"] == "user")
+                found.append((asked, row["conclusion"], row["split"]))
+    return found
+
+
+def test_on_the_dataset_it_is_right_where_it_speaks() -> None:
+    """The rules were written with the training split in view; the test split tells."""
+    for split, least in (("train", 0.99), ("test", 0.97)):
+        read = [(infer(asked), due) for asked, due, where in exercises() if where == split]
+        spoken = [agrees(found, due) for found, due in read if found]
+        assert len(spoken) >= 0.5 * len(read), "half of the schemes are deductive: they can be read"
+        assert sum(spoken) >= least * len(spoken)
+
+
+def test_pupils_who_talk_set_out_no_premises() -> None:
+    said = [
+        exchange["pupil"]
+        for file in sorted((DATA / "dialogues").glob("*.jsonl"))
+        for line in file.read_text(encoding="utf-8").splitlines()
+        for exchange in json.loads(line)["exchanges"]
+    ]
+    assert len(said) > 1000
+    assert [text for text in said if infer(text)] == []
