@@ -17,7 +17,7 @@ from evaluation.specs import EvaluationSpec
 Folder = Annotated[Path | None, typer.Option("--out", help="Folder of the run; unset, one in the data folder.")]
 OwnLayout = Annotated[bool, typer.Option("--own-layout", help="Ask a model without a chat template in Mistral's.")]
 Deadline = Annotated[float, typer.Option("--deadline", min=0.1, help="Seconds for one answer; then it has failed.")]
-LABELS = Path("data/eval/scheme_labels_judge.jsonl")
+LABELS = Path("data/eval/scheme_labels_judge.jsonl.xz")
 
 
 def register(app: typer.Typer) -> None:
