@@ -34,7 +34,8 @@ NAME_CHARS = 64  # of a browser's random name
 LOG_IN_OR_OUT = """(label) => {
     window.parent?.postMessage({ type: "SET_SCROLLING", enabled: true }, "*");
     const way = LABELS.includes(label) ? "/login/huggingface" : "/logout";
-    setTimeout(() => location.assign(`${way}?_target_url=/${location.search}`), 500);
+    const target = encodeURIComponent(`/${location.search}`);
+    setTimeout(() => location.assign(`${way}?_target_url=${target}`), 500);  // a deep link keeps all it says
 }""".replace("LABELS", json.dumps([TEXTS["fr"]["login"], TEXTS["en"]["login"]]))
 
 

@@ -245,8 +245,9 @@ def test_a_class_pass_is_given_on_the_page_in_either_language(site: Site) -> Non
 
 def test_who_left_the_organisation_is_out_within_ten_minutes(site: Site) -> None:
     site.provider.next_user, site.provider.members = "henri", {"henri"}
-    page = site.open(site.context())
+    page = site.open(site.context(), "/?__theme=dark&from=class")
     log_in(page, "henri")
+    expect(page).to_have_url(f"{site.url}/?__theme=dark&from=class")  # all that the address said comes back
     choose(page, "kant", "Kant")
     is_large(page)
     site.provider.members.clear()
