@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import Literal
 
-from dialogue.french import count_negations, fold, in_order, likeness, stems
+from dialogue.french import fold, in_order, likeness, stems
+from dialogue.premises import ALIKE, Fact, about, conditions_of, fact_of, facts_of, is_negated, punctuated
 from dialogue.scheme_score import Clause, clauses, linked, shared, supposed
 from personas import get_scheme
 
@@ -24,25 +25,11 @@ _SAID: dict[Outcome, str] = {
     "open": "Ne suit pas",
     "open_contrary": "Ne suit pas le contraire de",
 }
-_ALIKE = 0.5  # Ochiai's coefficient of a fact and the side of a premise that it is about
 _SAME = 0.9  # of two antecedents, to be one
-_ONE_END = 0.6  # of two consequents, to be one: those of a dilemma often share their subject
+_APART = 0.5  # of two consequents, to be two: between this and the next, nothing is said
+_ONE_END = 0.8  # of two consequents, to be one: those of a dilemma often share their subject
 _MOST_CHARS, _MOST_CLAUSES = 500, 8  # a message that sets out premises is short; a longer one tells of many things
-_NO_PREMISE = re.compile(r"\b(?:comme|meme|savoir|demande|sais|vois|ou|et) s(?:i\b|')|\ba raison\b")
-_FRAME = re.compile(
-    r"^(?:(?:or|et|mais|pourtant|justement|alors|de plus|enfin|en gros|en effet)\b,? *"
-    r"|sauf qu(?:e |['’])"
-    r"|(?:tu|on|nul|je|il|le fait|personne)\b[^,;:.]{0,30}?\b(?:sai[st]|nie|admet|accorde|assure|établi|constant|admis"
-    r"|clair|certain|sûr|est|dit|soutient|vrai)\b[^,;:.]{0,12}? qu(?:e |['’])"
-    r")+",
-    re.I,
-)
-_DENIED = re.compile(
-    r"(?:il est faux|on aurait tort de (?:dire|croire)|il n['’]est pas vrai|c['’]est faux) qu(?:e |['’])(?P<that>.+)$"
-    r"|« ?(?P<quoted>[^»]+?) ?» est (?:faux|fausse)\b"
-    r"|« ?(?P<after>[^»]+?) ?», (?:qui|ce qui|cela) est (?:faux|fausse|absurde)\b",
-    re.I,
-)
+_NO_PREMISE = re.compile(r"\b(?:comme|meme|savoir|demande|sais|vois|ou|pas|seulement|sauf) s(?:i\b|')|\ba raison\b")
 _OR = re.compile(r"\b(?:ou bien|ou encore|ou|soit)\b")  # not on folded text: « où » is another word
 _THIRD = re.compile(
     r"\btrois (?:cas|voies|possibilites|options|choix)\b|\btroisieme (?:cas|voie|option)\b"
@@ -54,7 +41,6 @@ _BOTH = re.compile(
 )
 _TWO = re.compile(r"\bl'un (?:ou l'autre|des deux est)\b|\bdeux (?:cas|branches|voies)\b")
 _LIKEWISE = re.compile(r"\bde meme\b|\bla meme chose\b|\baussi\b")
-_NOD = re.compile(r",? (?:ok|d['’]accord|on est d['’]accord|non|hein)$", re.I)  # how talk ends a premise
 _THE_CASE = re.compile(r"^(?:c'est|tel est) le cas$")
 _RULED_OUT = re.compile(r"\b(?P<which>premier|seconde?|deuxieme)e? cas (?:est exclu|est ecarte|ne tient pas)")
 _QUOTED = re.compile(r"«\s*([^»]+?)\s*»")
@@ -62,25 +48,32 @@ _ALL = re.compile(r"^(?:tout|toute|tous|toutes|chaque)\b")
 _NONE = re.compile(r"^(?:nul|nulle|aucun|aucune)\b")
 _SOME = re.compile(r"^(?:quelque|certaine?s?)\b")
 _FALSE_LAW = re.compile(
-    r"\b(?:il est faux|c['’]est faux) qu(?:e |['’])(?P<law>(?:tout|toute|tous|toutes|chaque) [^.,;?]+)"
+    r"\b(?:il est faux|c['’]est faux|c['’]?(?:est)? ?pas vrai|il n['’]est pas vrai) qu(?:e |['’])"
+    r"(?P<law>(?:tout|toute|tous|toutes|chaque) [^.,;?]+)"
     r"|«\s*(?P<quoted>tout[^»]+?)\s*»,? (?:est|étant|c['’]est) (?:fausse|faux)",
     re.I,
 )
-_NONE_CLAUSE = re.compile(r"(?:\bqu(?:e |['’])|\bdonc |« ?)(?P<none>(?:nul|nulle|aucune?) [^.,;?»]+)", re.I)
+_NONE_CLAUSE = re.compile(
+    r"(?:\bqu(?:e |['’])|\bdonc |\b(?:il )?(?:n['’])?y ?a |« ?)(?P<none>(?:nul|nulle|aucune?) [^.,;?»]+)", re.I
+)
 _SENSES = re.compile(
     r"(?:(?::|\bveut dire|\bse dit (?:de|du|d['’])|\bdésigne|\bil y a|\bdistinguons)\s*)(?P<first>[^.:;«»]+?)"
     r",? (?:ou bien|ou|et) (?P<second>[^.:;«»]+?)\s*[.;]",
     re.I,
 )
 _HOLDS = re.compile(
-    r"(?:\bvaut|\bconvient|\bmarche|\bvraie?)\s+(?:(?:que|seulement|uniquement)\s+|qu['’])?(?:pour|à|au|aux|de|du|des|dans)\s+"
-    r"(?P<sense>[^.,;?!]+)",
+    r"(?:\bvaut|\bconvient|\bmarche|\bvraie?)\s+(?:(?:que|seulement|uniquement)\s+|qu['’])?"
+    r"(?:pour|à|au|aux|de|du|des|dans)\s+(?P<sense>[^.,;?!]+)",
     re.I,
 )
 _ONLY_THAT = re.compile(r"\bseule? l[ea] (?P<which>premi\w+|second\w*|deuxi\w+)(?: sens)? (?:vaut|convient)", re.I)
 _WHICH = re.compile(r"^(?:l[ea] )?(?P<which>premi|second|deuxi)\w*", re.I)
+_IMPOSSIBLE = re.compile(
+    r"\b(?:ce qui|cela|ca|on|ces? \w+) (?:me |se )?contredi\w+"
+    r"|\b(?:ce qui est|c'est) (?:donc )?(?:absurde|contradictoire)"
+)
 _SUPPOSES = re.compile(r"\b(?:suppos\w+|hypothese)\b")  # « imagine une poupée » asks for no reductio
-_OF_TERMS = re.compile(r"\b(?:opposition|oppose|contredi\w*|identi\w+|analogie|distinction|causalite|induction)\b")
+_OF_TERMS = re.compile(r"» contredi|\b(?:opposition|oppose|identi\w+|analogie|distinction|causalite|induction)\b")
 
 
 @dataclass(frozen=True)
@@ -111,50 +104,6 @@ class Inference:
         return f"Schéma : {name}. {_SAID[self.outcome].format(of=self.of)} : « {self.clause} »."
 
 
-@dataclass(frozen=True)
-class _Fact:
-    """A premise that asserts something: its words, and whether a frame around them denies it."""
-
-    text: str
-    denied: bool = False
-
-    def says(self, clause: str) -> int:
-        """1 where it says that clause, -1 where it denies it, 0 where it is about something else."""
-        if not linked(self.text, clause) or not in_order(self.text, clause):
-            return 0
-        return 1 if (is_negated(self.text) != self.denied) == is_negated(clause) else -1
-
-
-def is_negated(text: str) -> bool:
-    """Return whether a clause is negated, counted modulo two; « sans rien perdre » says how, not that it is not so.
-
-    >>> is_negated("on n'apprend pas"), is_negated("on apprend sans rien perdre")
-    (True, False)
-    """
-    return count_negations(re.sub(r"\bsans (?:rien|aucune?|jamais)\b", "sans", fold(text))) % 2 == 1
-
-
-def _fact(text: str) -> _Fact:
-    if found := _DENIED.search(text):
-        return _Fact(found["that"] or found["quoted"] or found["after"], denied=True)
-    return _Fact(_FRAME.sub("", text))
-
-
-def _about(facts: Sequence[_Fact], *sides: str) -> tuple[_Fact, int] | None:
-    """Return the fact that is most like one side, and which side; None where none is like one more than the others."""
-    found: list[tuple[float, _Fact, int]] = []
-    for fact in facts:
-        near = [(likeness(fact.text, side), shared(fact.text, side)) for side in sides]
-        best = max(range(len(sides)), key=lambda place: near[place][::-1])
-        others = [one for place, one in enumerate(near) if place != best]
-        if fact.says(sides[best]) and all(near[best][1] > share for _, share in others):
-            found.append((near[best][0], fact, best))
-    if not found:
-        return None
-    likest = max(found, key=lambda one: one[0])
-    return (likest[1], likest[2]) if likest[0] >= _ALIKE else None
-
-
 def infer(text: str) -> Inference | None:
     """Return what follows from the premises of a message, or None where it sets out none, or none that is plain.
 
@@ -165,17 +114,19 @@ def infer(text: str) -> Inference | None:
     """
     if len(text) > _MOST_CHARS:
         return None
-    found = clauses(text)
+    found = clauses(punctuated(text))
     if len(found) > _MOST_CLAUSES or any(one.condition and _NO_PREMISE.search(fold(one.text)) for one in found):
         return None
     given = [one for one in found if not one.concludes]
-    conditions = [(one.condition[0], _NOD.sub("", one.condition[1])) for one in given if one.condition]
-    facts = [_fact(one.text) for one in given if one.bare]
+    if any(one.condition and _OR.search(" ".join(one.condition).lower()) for one in given):
+        return None
+    conditions = conditions_of(given)
+    facts = facts_of(given)
     pairs = [one for one in given if one.either]
     folded = fold(text)
     ended = any(one.concludes and one.bare for one in found)  # the pupil has drawn a conclusion
     if len(conditions) == 2:
-        return _two_conditions(conditions, pairs, folded, ended)
+        return _two_conditions(conditions, pairs, facts, folded, ended)
     if len(conditions) == 1:
         return None if pairs else _one_condition(conditions[0], facts)
     if len(pairs) == 1 and not conditions:
@@ -186,16 +137,18 @@ def infer(text: str) -> Inference | None:
 
 
 def _two_conditions(
-    conditions: Sequence[tuple[str, str]], pairs: Sequence[Clause], folded: str, ended: bool
+    conditions: Sequence[tuple[str, str]], pairs: Sequence[Clause], facts: Sequence[Fact], folded: str, ended: bool
 ) -> Inference | None:
     """A dilemma, or a chain."""
-    (_, r), (_, r2) = conditions
+    (p, r), (p2, r2) = conditions
     third = bool(_THIRD.search(folded))
-    if pairs or third or _TWO.search(folded) or "dilemme" in folded:
+    either = any(_OR.search(fact.text.lower()) and (shared(fact.text, p) or shared(fact.text, p2)) for fact in facts)
+    if pairs or third or either or _TWO.search(folded) or "dilemme" in folded:
         third = third or any(len(_OR.findall(one.text.lower())) > 2 for one in pairs)
-        if third or not ((_alike(r, r2) and likeness(r, r2) >= _ONE_END) or _LIKEWISE.search(fold(r2))):
-            return Inference("DI", "open", r)
-        return None if ended else Inference("DI", "follows", r)
+        alike = (_alike(r, r2) and likeness(r, r2) >= _ONE_END) or bool(_LIKEWISE.search(fold(r2)))
+        if third or not alike:
+            return Inference("DI", "open", r) if third or likeness(r, r2) <= _APART else None
+        return None if ended and not either else Inference("DI", "follows", r)
     for (p, q), (q2, r) in permutations(conditions):
         if likeness(p, q2) >= _SAME and is_negated(p) == is_negated(q2):
             return Inference("SH", "open", f"si {q}, alors {conditions[1][1]}") if (p, q) == conditions[0] else None
@@ -205,36 +158,36 @@ def _two_conditions(
 
 
 def _alike(one: str, other: str) -> bool:
-    if likeness(one, other) < _ALIKE or not linked(one, other):
+    if likeness(one, other) < ALIKE or not linked(one, other):
         return False
     return in_order(one, other) and is_negated(one) == is_negated(other)
 
 
-def _one_condition(condition: tuple[str, str], facts: Sequence[_Fact]) -> Inference | None:
+def _one_condition(condition: tuple[str, str], facts: Sequence[Fact]) -> Inference | None:
     """Modus ponens and tollens, and the two fallacies that look like them."""
     p, q = condition
     if _THE_CASE.match(fold(p)):  # « P. Or, quand c'est le cas, Q. »
         return Inference("MP", "follows", q) if facts else None
-    about = _about(facts, p, q)
-    if about is None:
+    met = about(facts, p, q)
+    if met is None:
         return None
-    fact, side = about
+    fact, side = met
     says = fact.says(condition[side])
     if side == 0:
         return Inference("MP", "follows", q) if says > 0 else Inference("MT", "open_contrary", q)
     return Inference("MP", "open", p) if says > 0 else Inference("MT", "false", p)
 
 
-def _alternative(pair: Clause, facts: Sequence[_Fact], folded: str, ended: bool) -> Inference | None:
+def _alternative(pair: Clause, facts: Sequence[Fact], folded: str, ended: bool) -> Inference | None:
     p, q = pair.either or ("", "")
     third = bool(_THIRD.search(folded)) or len(_OR.findall(pair.text.lower())) > 2
     if out := _RULED_OUT.search(folded):
         rest = q if out["which"] == "premier" else p
         return Inference("SD", "open" if third else "follows", rest)
-    about = _about(facts, p, q)
-    if about is None:
+    met = about(facts, p, q)
+    if met is None:
         return None
-    fact, side = about
+    fact, side = met
     rest = (q, p)[side]
     if fact.says((p, q)[side]) > 0:
         return Inference("SD", "open_contrary", rest) if _BOTH.search(folded) else None
@@ -273,12 +226,14 @@ def _sense(text: str, which: str) -> str | None:
     return found["first" if fold(which).startswith("premi") else "second"].strip() if found else None
 
 
-def _opposition(text: str, facts: Sequence[_Fact], folded: str) -> Inference | None:
+def _opposition(text: str, facts: Sequence[Fact], folded: str) -> Inference | None:
     """One case against a law: the law falls. Or two propositions of which one is the contradictory of the other."""
     false, none = _FALSE_LAW.search(text), _NONE_CLAUSE.search(text)
     if false and none:  # both « all » and « none » may be false
         return Inference("OP", "open", none["none"].strip())
     quoted = _QUOTED.findall(text)
+    if not quoted:
+        return None if _THIRD.search(folded) or "absurde" in folded else _against_a_law(facts)
     laws = [one for one in quoted if _ALL.match(fold(one)) or _NONE.match(fold(one))]
     if len(laws) != 1 or len(quoted) > 2 or "induction" in folded:
         return None
@@ -299,6 +254,17 @@ def _opposition(text: str, facts: Sequence[_Fact], folded: str) -> Inference | N
     return None
 
 
+def _against_a_law(facts: Sequence[Fact]) -> Inference | None:
+    """« Tous les X… Or ce X ne… pas »: one law and one fact that denies it of a case."""
+    laws = [one for one in facts if _ALL.match(fold(one.text)) or _NONE.match(fold(one.text))]
+    cases = [one for one in facts if one not in laws and stems(one.text)]
+    if len(laws) != 1 or laws[0].denied:
+        return None
+    law = Fact(laws[0].text.partition(",")[0])
+    against = [one for one in cases if likeness(one.text, law.text) >= ALIKE and one.says(law.text) < 0]
+    return Inference("OP", "false", law.text) if len(against) == 1 else None
+
+
 def _absurd(found: Sequence[Clause], folded: str) -> Inference | None:
     """A supposition, and whether a contradiction comes of it."""
     if _OF_TERMS.search(folded) or "en meme temps" in folded:
@@ -308,8 +274,8 @@ def _absurd(found: Sequence[Clause], folded: str) -> Inference | None:
         if clause is None or ("absurde" not in folded and not _SUPPOSES.search(fold(one.text))):
             continue
         quoted = _QUOTED.search(clause)
-        p, after = quoted[1] if quoted else clause, [_fact(two.text) for two in found[place + 1 :]]
-        if any(two.denied for two in after):
+        p, after = quoted[1] if quoted else clause, [fact_of(two.text) for two in found[place + 1 :]]
+        if any(two.denied or _IMPOSSIBLE.search(fold(two.text)) for two in after):
             return Inference("RA", "false", p)
         for x, y in combinations(after[:4], 2):
             if linked(x.text, y.text) and in_order(x.text, y.text) and is_negated(x.text) != is_negated(y.text):

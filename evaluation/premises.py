@@ -3,7 +3,8 @@
 import re
 
 from dialogue.french import fold
-from dialogue.inference import Inference, is_negated
+from dialogue.inference import Inference
+from dialogue.premises import is_negated
 from dialogue.scheme_score import linked
 
 _REFUSED = re.compile(r"^on ne peut (?:pas|rien) conclure (?:que,? |qu')?")

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialogue.inference import Inference, infer, premises_line
+from dialogue.premises import punctuated
 from evaluation.premises import agrees
 
 DATA = Path(__file__).parents[2] / "data"
@@ -59,6 +60,31 @@ def test_the_forms_are_read(message: str, scheme: str, outcome: str, clause: str
     found = infer(message)
     assert found is not None
     assert (found.scheme, found.outcome, found.clause) == (scheme, outcome, clause)
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("si jsuis malade je reste chez moi, sauf que jsuis malade. du coup",
+         "Schéma : modus ponens. Il suit : « je reste chez moi »."),
+        ("mes parents sont pas riches. or si ils etaient riches ils seraient heureux. du coup ils sont pas heureux",
+         "Schéma : modus tollens. Ne suit pas le contraire de : « ils seraient heureux »."),
+        ("si on perd samedi, on descend, et si on descend, je quitte le club. ça donne quoi ?",
+         "Schéma : syllogisme hypothétique. Il suit : « si on perd samedi, alors je quitte le club »."),
+        ("Tous les hommes cherchent la gloire. Sauf que cet homme ne cherche pas la gloire. Que devient la règle ?",
+         "Schéma : opposition. Est faux : « Tous les hommes cherchent la gloire »."),
+        ("si tu dors tu rêves. quelqu'un dit que tu dors, alors ?", ""),  # said, not granted
+        ("Quand on parle de temps ça désigne l'horloge ou bien la durée. L'horloge, elle ne dure pas.", ""),
+    ],
+)  # fmt: skip
+def test_a_pupils_own_punctuation(message: str, line: str) -> None:
+    assert premises_line(message) == line
+
+
+@given(st.text("sioutelaqu n'?,.:; ", max_size=120))
+def test_punctuation_changes_no_letter(text: str) -> None:
+    letters = str.maketrans("", "", " .,:;\n'")
+    assert punctuated(text).translate(letters) == text.translate(letters)
 
 
 def test_a_distinction_limits_a_thesis_to_one_sense() -> None:
