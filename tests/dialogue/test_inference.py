@@ -1,6 +1,7 @@
 """What follows from a pupil's premises: the forms, the traps that look like them, and silence in doubt."""
 
 import json
+import lzma
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,19 @@ def test_on_the_dataset_it_is_right_where_it_speaks() -> None:
         spoken = [agrees(found, due) for found, due in read if found]
         assert len(spoken) >= 0.5 * len(read), "half of the schemes are deductive: they can be read"
         assert sum(spoken) >= least * len(spoken)
+
+
+@pytest.mark.parametrize(("half", "n", "right", "wrong"), [("tune", 72, 27, 1), ("judge", 80, 51, 2)])
+def test_on_messages_of_another_hand_it_is_silent_rather_than_wrong(half: str, n: int, right: int, wrong: int) -> None:
+    """Written without a look at the rules; the half « judge » was never read, only counted."""
+    packed = lzma.decompress((DATA / f"eval/premises_{half}.jsonl.xz").read_bytes())
+    rows = [json.loads(line) for line in packed.decode("utf-8").splitlines()]
+    assert [row["id"] for row in rows if row["scheme"] is None and infer(row["message"])] == []
+    with_premises = [row for row in rows if row["scheme"]]
+    said = [agrees(found, row["due"]) for row in with_premises if (found := infer(row["message"]))]
+    assert len(with_premises) == n
+    assert sum(said) >= right
+    assert len(said) - sum(said) <= wrong
 
 
 def test_pupils_who_talk_set_out_no_premises() -> None:
