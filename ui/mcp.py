@@ -54,7 +54,8 @@ def add_tools(tier: Tier, address: Addresses) -> None:
 
         A JSON object: the scheme's French name, its form, an example, the fallacy that it is mistaken for, whether its
         conclusion is certain ("valide"), probable or a move on meanings ("conceptuel"), and why it was chosen: the
-        pupil's stance and what the philosopher does about it. No model is asked.
+        pupil's stance and what the philosopher does about it. Where the message sets out premises, "follows" says
+        in French what follows from them and what does not; else it is null. No model is asked.
 
         Args:
             message: What the pupil says, in French, at most 4000 characters.
@@ -68,6 +69,7 @@ def add_tools(tier: Tier, address: Addresses) -> None:
         found = {
             "id": scheme.id, "name": scheme.name, "form": scheme.form, "example": scheme.example,
             "fallacy": scheme.fallacy, "validity": scheme.validity, "stance": move.stance, "move": move.name,
+            "follows": move.inference.line if move.inference else None,
         }  # fmt: skip
         return json.dumps(found, ensure_ascii=False)
 

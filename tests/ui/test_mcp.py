@@ -147,6 +147,10 @@ def test_a_scheme_is_found_without_a_model(tier: ScriptedTier, served: tuple[Scr
     scheme = SCHEMES[found["id"]]
     assert (found["name"], found["form"], found["validity"]) == (scheme.name, scheme.form, scheme.validity)
     assert found["stance"] == "résistance"
+    assert found["follows"] is None
+    asked = "Si tu lis, alors tu sais. Or tu sais. Donc tu lis ?"
+    found = json.loads(said(call(served[1], "find_scheme", message=asked)))
+    assert (found["id"], found["follows"]) == ("MP", "Schéma : modus ponens. Ne suit pas : « tu lis ».")
     assert tier.received == []
 
 
