@@ -108,7 +108,7 @@ def augment_command(
     rows = augment_file(data / EXERCISES, seed=seed)
     if force:
         target.unlink(missing_ok=True)
-    write_rows(rows, target)
+    write_rows(rows, target, compact=True)
     counts = {key: dict(Counter(row[key] for row in rows)) for key in ("philosopher", "form", "register", "split")}
     counts["transforms"] = dict(Counter(name for row in rows for name in row["transforms"]))
     if as_json:

@@ -228,8 +228,13 @@ def prose_count(examples: int) -> int:
     return round(examples * PROSE_SHARE / (1 - PROSE_SHARE))
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> None:
+def write_rows(rows: Sequence[Row], path: Path, *, compact: bool = False) -> None:
     """Write a JSONL file under its final name last.
+
+    Args:
+        rows: One a line.
+        path: Its final name.
+        compact: No space between keys and values: a twentieth less, for a file that is kept.
 
     Raises:
         CorpusError: The file exists.
@@ -238,5 +243,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
         raise CorpusError(f"{path} exists and is never overwritten. Move it, pass another name, or --force.")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    signs = (",", ":") if compact else (", ", ": ")
+    lines = (json.dumps(row, ensure_ascii=False, separators=signs) + "\n" for row in rows)
+    partial.write_text("".join(lines), encoding="utf-8")
     partial.rename(path)

@@ -13,7 +13,19 @@ from itertools import combinations, permutations
 from typing import Literal
 
 from dialogue.french import fold, in_order, likeness, stems
-from dialogue.premises import ALIKE, Fact, about, conditions_of, fact_of, facts_of, is_negated, punctuated
+from dialogue.premises import (
+    ALIKE,
+    Fact,
+    about,
+    conditions_of,
+    content,
+    covered,
+    fact_of,
+    facts_of,
+    has,
+    is_negated,
+    punctuated,
+)
 from dialogue.scheme_score import Clause, clauses, linked, shared, supposed
 from personas import get_scheme
 
@@ -29,7 +41,13 @@ _SAME = 0.9  # of two antecedents, to be one
 _APART = 0.5  # of two consequents, to be two: between this and the next, nothing is said
 _ONE_END = 0.8  # of two consequents, to be one: those of a dilemma often share their subject
 _MOST_CHARS, _MOST_CLAUSES = 500, 8  # a message that sets out premises is short; a longer one tells of many things
-_NO_PREMISE = re.compile(r"\b(?:comme|meme|savoir|demande|sais|vois|ou|pas|seulement|sauf) s(?:i\b|')|\ba raison\b")
+_NO_PREMISE = re.compile(  # « si » that asks, compares, excepts, is polite or means « so »
+    r"\b(?:comme|meme|savoir|demande|sais|vois|verra|ou|pas|seulement|uniquement|sauf|moi|dira\w*|depend|importe|ignore"
+    r"|cherche|verifie|explique\w*|change|bien|est|es|suis|sont|fait|ai|etait|crois\w*|si) s(?:i\b|')"
+    r"|\bs(?:i|'ils?) (?:et seulement|seulement|jamais|te pla\w+|vous pla\w+|tu veux|vous voulez|je comprends"
+    r"|je me souviens|c'est possible|ca se trouve|ca ne te|ca te|on y reflechit|on regarde|on en croit|on suit|on prend"
+    r"|on peut dire|on parle|je peux (?:me|dire)|t'as|tu as une?)\b|\ba raison\b|\bsoit dit\b"
+)
 _OR = re.compile(r"\b(?:ou bien|ou encore|ou|soit)\b")  # not on folded text: « où » is another word
 _THIRD = re.compile(
     r"\btrois (?:cas|voies|possibilites|options|choix)\b|\btroisieme (?:cas|voie|option)\b"
@@ -72,6 +90,25 @@ _IMPOSSIBLE = re.compile(
     r"\b(?:ce qui|cela|ca|on|ces? \w+) (?:me |se )?contredi\w+"
     r"|\b(?:ce qui est|c'est) (?:donc )?(?:absurde|contradictoire)"
 )
+_WONDERS = re.compile(  # « je suppose que », « mon prof imagine que »: no supposition to reason from
+    r"(?<!l'on )\b(?!et |mais |donc |or |alors |maintenant )\w+ (?:suppose|supposes|imagine|imagines|admets)\b"
+)
+_PROVES = re.compile(r"\bpar l'absurde\b|\bpreuve\b|\bprouve\b|\bsuffit\b|\breduction\b")
+_NO_LAW = re.compile(
+    r"^(?:tout(?:e|es)?|tous|chaque) (?:l'heure|a |d'|seule?|les deux|la journee|ce qui)"
+    r"|\b(?:sauf|presque|n'est cense)\b|^(?:tout|tous|toute|toutes|chaque)\b.*\bn(?:e |')"
+)
+_LAW_OF = re.compile(
+    r"^(?:tout(?:e|es)?|tous|chaque|nul(?:le)?|aucune?)(?: (?:les?|la|mes|ma|mon|ses|nos|ces|ce))? (?P<noun>\w+)"
+)
+_MAY = re.compile(r"\b(?:doi\w+|peu\w+)")
+_TWO_SENSES = re.compile(
+    r"\b(?:deux|plusieurs|premier|second) (?:sens|facons)\b|\bse dit\b|\bdistin(?:guons|ction)\b|\bau sens\b"
+    r"|\ben un sens\b|\bl'autre sens\b|\bveut dire\b"
+)
+_BOTH_SIDES = re.compile(r"\b(?:et|mais)\b")
+_ONLY_IF = re.compile(r"\b(?:que|uniquement|seulement)$", re.I)
+_POINTS_AT_ONE = re.compile(r"(?:celle|celui|ceux|celles)\b")
 _SUPPOSES = re.compile(r"\b(?:suppos\w+|hypothese)\b")  # « imagine une poupée » asks for no reductio
 _OF_TERMS = re.compile(r"» contredi|\b(?:opposition|oppose|identi\w+|analogie|distinction|causalite|induction)\b")
 
@@ -151,9 +188,13 @@ def _two_conditions(
         return None if ended and not either else Inference("DI", "follows", r)
     for (p, q), (q2, r) in permutations(conditions):
         if likeness(p, q2) >= _SAME and is_negated(p) == is_negated(q2):
-            return Inference("SH", "open", f"si {q}, alors {conditions[1][1]}") if (p, q) == conditions[0] else None
+            if (p, q) != conditions[0] or likeness(q, q2) >= _SAME:
+                return None
+            return Inference("SH", "open", f"si {q}, alors {conditions[1][1]}")
         if _alike(q, q2) and not _alike(p, r):
-            return Inference("SH", "follows", f"si {p}, alors {r}")
+            known = content(p) | content(q)
+            chained = any(has(content(q2), one) for one in content(q)) and all(has(known, one) for one in content(q2))
+            return Inference("SH", "follows", f"si {p}, alors {r}") if chained else None
     return None
 
 
@@ -166,6 +207,8 @@ def _alike(one: str, other: str) -> bool:
 def _one_condition(condition: tuple[str, str], facts: Sequence[Fact]) -> Inference | None:
     """Modus ponens and tollens, and the two fallacies that look like them."""
     p, q = condition
+    if _ONLY_IF.search(q):  # « je ne réussis que si je travaille » is the converse
+        return None
     if _THE_CASE.match(fold(p)):  # « P. Or, quand c'est le cas, Q. »
         return Inference("MP", "follows", q) if facts else None
     met = about(facts, p, q)
@@ -173,6 +216,8 @@ def _one_condition(condition: tuple[str, str], facts: Sequence[Fact]) -> Inferen
         return None
     fact, side = met
     says = fact.says(condition[side])
+    if side == 0 and _BOTH_SIDES.search(fold(p)) and covered(p, fact.text) < 1:
+        return None  # « si P et Q », and P alone is granted
     if side == 0:
         return Inference("MP", "follows", q) if says > 0 else Inference("MT", "open_contrary", q)
     return Inference("MP", "open", p) if says > 0 else Inference("MT", "false", p)
@@ -192,13 +237,15 @@ def _alternative(pair: Clause, facts: Sequence[Fact], folded: str, ended: bool) 
     if fact.says((p, q)[side]) > 0:
         return Inference("SD", "open_contrary", rest) if _BOTH.search(folded) else None
     if third:
-        return Inference("SD", "open", rest)
+        return None if "ou les deux" in folded else Inference("SD", "open", rest)
+    if any(not has(content(pair.text), one) for one in content(fact.text)):
+        return None  # « la mère de Léa », « je ne veux pas »: it is another thing that is denied
     return None if ended else Inference("SD", "follows", rest)  # a third case may have been forgotten
 
 
 def _distinction(text: str, folded: str) -> Inference | None:
     """A thesis that holds in one of two senses."""
-    if "sens" not in folded and "distin" not in folded and "se dit" not in folded and "deux facons" not in folded:
+    if not _TWO_SENSES.search(folded):
         return None
     theses = [one for one in _QUOTED.findall(text) if len(one.split()) > 2]  # shorter ones are the word itself
     if not theses:
@@ -207,7 +254,7 @@ def _distinction(text: str, folded: str) -> Inference | None:
     if only:
         sense: str | None = _sense(text, only["which"])
         thesis = theses[-1]
-    elif holds:
+    elif holds and not re.match(r"\s*\?", text[holds.end() :]):
         before = [one for one in theses if text.find(one) < holds.start()]
         told = _QUOTED.search(holds["sense"])
         named = _WHICH.match(holds["sense"])
@@ -262,7 +309,15 @@ def _against_a_law(facts: Sequence[Fact]) -> Inference | None:
         return None
     law = Fact(laws[0].text.partition(",")[0])
     against = [one for one in cases if likeness(one.text, law.text) >= ALIKE and one.says(law.text) < 0]
-    return Inference("OP", "false", law.text) if len(against) == 1 else None
+    of = _LAW_OF.match(fold(law.text))
+    if len(against) != 1 or _NO_LAW.search(fold(law.text)) or of is None:
+        return None
+    [case] = [fold(one.text) for one in against]
+    if _MAY.search(fold(law.text)) and not _MAY.search(case):
+        return None
+    subject = stems(case.split(" n")[0])
+    named = bool(_POINTS_AT_ONE.match(case)) or any(has(subject, one) for one in stems(of["noun"]))
+    return Inference("OP", "false", law.text) if named else None
 
 
 def _absurd(found: Sequence[Clause], folded: str) -> Inference | None:
@@ -273,6 +328,10 @@ def _absurd(found: Sequence[Clause], folded: str) -> Inference | None:
         clause = supposed(one.text)
         if clause is None or ("absurde" not in folded and not _SUPPOSES.search(fold(one.text))):
             continue
+        if "«" not in one.text and _WONDERS.search(fold(one.text)):
+            continue
+        if clause.startswith(",") or "hypothese" in fold(clause):
+            return None
         quoted = _QUOTED.search(clause)
         p, after = quoted[1] if quoted else clause, [fact_of(two.text) for two in found[place + 1 :]]
         if any(two.denied or _IMPOSSIBLE.search(fold(two.text)) for two in after):
@@ -281,7 +340,7 @@ def _absurd(found: Sequence[Clause], folded: str) -> Inference | None:
             if linked(x.text, y.text) and in_order(x.text, y.text) and is_negated(x.text) != is_negated(y.text):
                 return Inference("RA", "false", p)
         told = [two for two in after if stems(two.text)]
-        if len(told) == 1 and " et " not in told[0].text and "absurde" in folded:
+        if len(told) == 1 and " et " not in told[0].text and _PROVES.search(folded):
             return Inference("RA", "open_contrary", p)
         return None
     return None

@@ -7,10 +7,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dialogue.french import count_negations, fold, in_order, likeness, split_sentences
+from dialogue.french import count_negations, fold, in_order, likeness, split_sentences, stems
 from dialogue.scheme_score import Clause, linked, shared
 
 ALIKE = 0.5  # Ochiai's coefficient of a fact and the side of a premise that it is about
+_MOST, _PREFIX = 0.7, 4  # share of a clause's words that say it again; letters that two stems have in common
+_MET = 0.5  # share of a side's words that a fact must exceed: one subject in common is no premise
+# Stems that say nothing of what a clause is about: « je suis libre » is no nearer to « je suis triste » for « suis ».
+_LIGHT = frozenset(
+    """ai as aur aura aurais doit dois es et ete etais fais faut font peut peuvent peux pouv pourr quand sais sait sera
+    serai serais serait seras ser seront si sois soit somm suis va vais vas veut veux vont""".split()
+)
 _REPORTED = re.compile(r"^(?:\w+ ){1,3}?(?:dit|disent|pense|pensent|croi[ts]|croient) qu")
 # Where pupils begin a new statement without a full stop; a question is cut from what it asks about.
 _BREAK = re.compile(
@@ -51,6 +58,27 @@ _DENIED = re.compile(
     r"|« ?(?P<after>[^»]+?) ?», (?:qui|ce qui|cela) est (?:faux|fausse|absurde)\b",
     re.I,
 )
+# A fact that says less than the side it is about: doubted, willed, felt, partly so.
+_UNSURE = re.compile(
+    r"\b(?:peut-etre|presque|a peine|rarement|parfois|peu|moins|pas (?:que|moins|sur|certain|clair|assez|tout a fait"
+    r"|toujours)|possible que|probable|selon|d'apres|hier|demain|avant|mal)\b"
+    r"|\b(?:peur|envie|semblant|loin|impression|reve|refuse\w*|arret\w*|cesse\w*|failli) (?:de|d'|que|qu')"
+    r"|\b(?:veux|veut|voudrai\w+|aimerai\w+|devrai\w+|doute|crois|croit|sens|sent|imagin\w+|suppos\w+|admettons|jure"
+    r"|trouve\w*|dit|dis|prouve|faut|semble)\b"
+)
+_LIMITED = re.compile(r"\bn(?:e |')(?!.*\b(?:pas|plus|jamais|rien|personne|aucune?|ni)\b).*\bqu(?:e\b|')")
+_ASKED = re.compile(
+    r"^(?:comment|pourquoi|est-ce|qu'est|dis-|prouve|explique|soyons|qu'on|si seulement"
+    r"|\w+-(?:je|tu|ils?|elles?|on|nous|vous|moi)\b)"
+)
+_NOT_SO_SURE = re.compile(
+    r"\bn(?:e |')\w+ (?:pas|jamais) (?:\w+ )?(?:dit|sur|certain|clair|prouve|vrai|admis|etabli) qu"
+    r"|\bje (?:n'admets|ne dis|ne crois) pas qu"
+)
+_YES_NO = re.compile(r"^(?:non|nan|oui|ouais|si|ben|bah)\b[ ,]+", re.I)  # « Non je ne mens pas » is negated once
+_OF_ONESELF = re.compile(r"^(?:je|tu|jai|jsuis|moi)\b|^[jt]'")
+_SELF = re.compile(r"\b(?:je|tu|jai|jsuis|moi|toi|on|nous|vous|me|te)\b|\b[jtm]'|\bj\w")
+_POINTS = re.compile(r"^(?:ils?|elles?|celle|celui|ca|c'est|cela)\b")
 _HALF = re.compile(r"(?:si|s['’]ils?|quand)\b", re.I)  # a condition whose end is asked for asserts nothing
 # How talk ends a premise.
 _NOD = re.compile(r",? (?:ok|d['’]accord|on est d['’]?accord|pas le choix|non|nan|hein)$", re.I)
@@ -100,8 +128,37 @@ def _before_question(sentence: str) -> str:
     return f"{sentence[: found.start()]}. {sentence[found.end() :]}"
 
 
+def content(text: str) -> frozenset[str]:
+    """Return the stems that say what a clause is about; all of them where it has no other.
+
+    >>> sorted(content("je suis libre")), sorted(content("je suis"))
+    (['libr'], ['suis'])
+    """
+    words = stems(text)
+    return words - _LIGHT or words
+
+
+def has(words: frozenset[str], word: str) -> bool:
+    """Return whether a stem is among others, or one begins the other: « battent », « battraient »."""
+    return any(
+        word == known or (min(len(word), len(known)) >= _PREFIX and (word.startswith(known) or known.startswith(word)))
+        for known in words
+    )
+
+
+def covered(side: str, text: str) -> float:
+    """Return the share of a side's content words that a text has.
+
+    >>> covered("la vie a un sens", "La vie est belle."), covered("je suis libre", "Léa est libre.")
+    (0.5, 1.0)
+    """
+    due, said = content(side), content(text)
+    return sum(has(said, word) for word in due) / len(due) if due else 0.0
+
+
 def fact_of(text: str) -> Fact:
     """Take a clause out of the words that grant it, or that deny it."""
+    text = _YES_NO.sub("", text)
     if found := _DENIED.search(text):
         return Fact(found["that"] or found["quoted"] or found["after"], denied=True)
     return Fact(_FRAME.sub("", text))
@@ -120,8 +177,38 @@ def about(facts: Sequence[Fact], *sides: str) -> tuple[Fact, int] | None:
             found.append((max(near[best][1], ALIKE if met else 0.0), fact, best))
     if not found:
         return None
-    likest = max(found, key=lambda one: one[0])
-    return (likest[1], likest[2]) if likest[0] >= ALIKE else None
+    alike, fact, side = max(found, key=lambda one: one[0])
+    if alike < ALIKE or not _meets(fact, sides[side]) or _countered(facts, fact, side, sides):
+        return None
+    return fact, side
+
+
+def _meets(fact: Fact, side: str) -> bool:
+    """Whether a fact says no less than a side of a premise, and says it of the same subject."""
+    told, due = fold(fact.text), fold(side)
+    if covered(side, fact.text) <= _MET and not _points_at(told, side):
+        return False
+    if _OF_ONESELF.match(due) and not _SELF.search(told):  # « si je suis libre… Mon chat est libre »
+        return False
+    return not _ASKED.match(told) and not any(one.search(told) and not one.search(due) for one in (_UNSURE, _LIMITED))
+
+
+def _points_at(told: str, side: str) -> bool:
+    """Whether a pronoun stands for what the fact leaves out: it has the side's last word."""
+    words = [one for one in re.findall(r"[a-z]+", fold(side)) if stems(one) & content(side)]
+    last = any(has(content(told), one) for one in stems(words[-1])) if words else False
+    return bool(_POINTS.match(told)) and (last or " en " in told)
+
+
+def _countered(facts: Sequence[Fact], fact: Fact, side: int, sides: Sequence[str]) -> bool:
+    """Whether another fact is a counterexample to the premise itself: « moi je travaille, mais je ne réussis pas »."""
+    for other in facts:
+        for place, clause in enumerate(sides):
+            if other is not fact and place != side and covered(clause, other.text) > _MOST:
+                sign = -1 if place == 0 else 1
+                if sign * other.says(clause) < 0 < sign * fact.says(sides[side]):
+                    return True
+    return False
 
 
 def facts_of(given: Sequence[Clause]) -> list[Fact]:
@@ -129,7 +216,10 @@ def facts_of(given: Sequence[Clause]) -> list[Fact]:
     return [
         fact_of(one.text)
         for one in given
-        if one.bare and not _HALF.match(one.text) and not _REPORTED.match(fold(one.text))
+        if one.bare
+        and not _HALF.match(one.text)
+        and not _REPORTED.match(fold(one.text))
+        and not _NOT_SO_SURE.search(fold(one.text))
     ]
 
 

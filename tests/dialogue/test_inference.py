@@ -3,6 +3,7 @@
 import json
 import lzma
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -152,17 +153,51 @@ def test_on_the_dataset_it_is_right_where_it_speaks() -> None:
         assert sum(spoken) >= least * len(spoken)
 
 
-@pytest.mark.parametrize(("half", "n", "right", "wrong"), [("tune", 72, 27, 1), ("judge", 80, 51, 2)])
+def packed(name: str) -> list[dict[str, Any]]:
+    content = lzma.decompress((DATA / f"eval/premises_{name}.jsonl.xz").read_bytes())
+    return [json.loads(line) for line in content.decode("utf-8").splitlines()]
+
+
+@pytest.mark.parametrize(("half", "n", "right", "wrong"), [("tune", 72, 26, 1), ("judge", 80, 45, 2)])
 def test_on_messages_of_another_hand_it_is_silent_rather_than_wrong(half: str, n: int, right: int, wrong: int) -> None:
     """Written without a look at the rules; the half « judge » was never read, only counted."""
-    packed = lzma.decompress((DATA / f"eval/premises_{half}.jsonl.xz").read_bytes())
-    rows = [json.loads(line) for line in packed.decode("utf-8").splitlines()]
+    rows = packed(half)
     assert [row["id"] for row in rows if row["scheme"] is None and infer(row["message"])] == []
     with_premises = [row for row in rows if row["scheme"]]
     said = [agrees(found, row["due"]) for row in with_premises if (found := infer(row["message"]))]
     assert len(with_premises) == n
     assert sum(said) >= right
     assert len(said) - sum(said) <= wrong
+
+
+def test_what_once_misled_it_seldom_does_now() -> None:
+    """Messages found by whoever looked for those on which an earlier version was wrong."""
+    rows = packed("hard")
+    assert len(rows) == 320
+    assert sum(infer(row["message"]) is not None for row in rows) <= 63
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Si Dieu existe, je suis libre. Mais je ne suis pas sûr.",
+        "Si elle me quitte, je vais craquer. Je vais pas bien.",
+        "S'il te plaît, ne me juge pas. Tout le monde me juge.",
+        "Si je comprends bien, vous dites que tout est déterminé. Or tout n'est pas déterminé.",
+        "Je ne réussis que si je travaille. Or je travaille.",
+        "Si mon copain me trompe, je le quitte. J'ai peur qu'il me trompe.",
+        "Si l'homme est libre, il est responsable. Or l'homme est peut-être libre.",
+        "Tous les chats sont gris. Mon chien n'est pas gris.",
+        "Soit Tom a volé, soit Léa a volé. La mère de Léa n'a pas volé.",
+        "Mon prof suppose que je triche. Je ne triche pas. Mon voisin triche.",
+        "Si je mens, je suis puni. Non je ne mens pas, je suis sage.",
+        "Si je suis libre, je suis heureux. Mon chat est libre.",
+        "Si on travaille, on réussit. Moi je travaille, mais je ne réussis pas.",
+    ],
+)
+def test_one_word_in_common_is_no_premise(message: str) -> None:
+    found = infer(message)
+    assert found is None or found.outcome == "open_contrary"  # « non, je ne mens pas » proves nothing of being punished
 
 
 def test_pupils_who_talk_set_out_no_premises() -> None:
