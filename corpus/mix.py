@@ -8,20 +8,17 @@ import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from corpus.dialogues import Dialogue, Exercise, NoteFields
 from dialogue.conversation import Conversation, Turn
-from dialogue.inference import premises_line
 from dialogue.prompt import Hint, Message, build_messages
 from errors import CorpusError
 from personas import get_persona
 
 VALIDATION_PERCENT = 10
 NO_HINT_SHARE = 0.1  # of the exchanges: the model must survive a question that no note is near to
-UNTOLD_SHARE = 0.15  # of the exercises: not every message's premises can be read, and the model must conclude alone
 PROSE_SHARE = 0.15  # of the examples
 EXERCISES_A_TALK = (1, 5, 6)  # in turn
 
@@ -77,27 +74,15 @@ def dialogue_messages(
         hint = hint_for(exchange.note, notes, f"{dialogue.where}: exchange {number + 1}")
         hints.append(None if left_out else hint)
     conversation = Conversation(get_persona(dialogue.philosopher), tuple(turns))
-    return build_messages(conversation, *told(dialogue, hints), prefix="short")
+    return build_messages(conversation, hints, prefix="short")
 
 
-def told(dialogue: Dialogue, hints: Sequence[Hint | None]) -> tuple[list[Hint | None], list[str]]:
-    """Return hints and lines of a dialogue's turns: where a pupil sets out premises, what follows replaces the hint."""
-    lines = [premises_line(exchange.pupil) for exchange in dialogue.exchanges]
-    return [None if line else hint for hint, line in zip(hints, lines, strict=True)], lines
-
-
-def exercise_messages(*exercises: Exercise, untold: Sequence[bool] = ()) -> list[Message]:
-    """Render exercises of one philosopher as questions to the persona, one after the other, with their answers.
-
-    Args:
-        exercises: In order.
-        untold: For each, whether what its premises amount to is left out; missing ones are told.
-    """
+def exercise_messages(*exercises: Exercise) -> list[Message]:
+    """Render exercises of one philosopher as questions to the persona, one after the other, with their answers."""
     turns: list[Turn] = []
     for one in exercises:
         turns += [Turn("user", one.user), Turn("assistant", one.answer)]
-    lines = ["" if left_out else premises_line(one.user) for one, left_out in zip_longest(exercises, untold)]
-    return build_messages(Conversation(get_persona(exercises[0].philosopher), tuple(turns)), (), lines, prefix="short")
+    return build_messages(Conversation(get_persona(exercises[0].philosopher), tuple(turns)), prefix="short")
 
 
 def exercise_rows(exercises: Iterable[Exercise], *, seed: int = 0) -> list[Row]:
@@ -105,7 +90,7 @@ def exercise_rows(exercises: Iterable[Exercise], *, seed: int = 0) -> list[Row]:
 
     Args:
         exercises: All are used, each once.
-        seed: Of which exercises meet in a talk, and of those that are not told what their premises amount to.
+        seed: Of which exercises meet in a talk.
     """
     chance = random.Random(seed)  # noqa: S311  an order, not a secret
     by_philosopher: dict[str, list[Exercise]] = {}
@@ -119,9 +104,7 @@ def exercise_rows(exercises: Iterable[Exercise], *, seed: int = 0) -> list[Row]:
             met = many[start : start + EXERCISES_A_TALK[len(rows) % len(EXERCISES_A_TALK)]]
             start += len(met)
             group = "+".join(one.id for one in met)
-            untold = [chance.random() < UNTOLD_SHARE for _ in met]
-            messages = exercise_messages(*met, untold=untold)
-            rows.append({"messages": messages, "group": group, "kind": "exercise"})
+            rows.append({"messages": exercise_messages(*met), "group": group, "kind": "exercise"})
     return rows
 
 
@@ -197,9 +180,7 @@ def note_rows(
         for name in met:
             answer = f"{notes[name].idea} {notes[name].image} {notes[name].question}"
             turns += [Turn("user", first_for[name]), Turn("assistant", answer)]
-        lines = [premises_line(first_for[name]) for name in met]
-        hints = [None if line else hint for hint, line in zip(hints, lines, strict=True)]
-        messages = build_messages(Conversation(get_persona(philosopher), tuple(turns)), hints, lines, prefix="short")
+        messages = build_messages(Conversation(get_persona(philosopher), tuple(turns)), hints, prefix="short")
         rows.append({"messages": messages, "group": "+".join(met), "kind": "note"})
     return rows
 

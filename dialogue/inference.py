@@ -7,10 +7,13 @@ only likely, of words that change between two premises, of a third case that the
 """
 
 import re
+import tomllib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from dialogue.french import fold, in_order, likeness, stems
 from dialogue.premises import (
@@ -113,6 +116,13 @@ _SUPPOSES = re.compile(r"\b(?:suppos\w+|hypothese)\b")  # « imagine une poupée
 _OF_TERMS = re.compile(r"» contredi|\b(?:opposition|oppose|identi\w+|analogie|distinction|causalite|induction)\b")
 
 
+_WORDS: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+# Words of the pupil's that the philosopher would say of himself.
+_PERSONAL = re.compile(
+    r"\b(?:je|tu|nous|vous|me|te|moi|toi|mon|ma|mes|ton|ta|tes|notre|nos|votre|vos)\b|\b[jmt]['’]", re.I
+)
+
+
 @dataclass(frozen=True)
 class Inference:
     """What the premises of a message amount to.
@@ -137,8 +147,26 @@ class Inference:
         >>> infer("Si tu lis, alors tu sais. Or tu sais. Donc tu lis ?").line
         'Schéma : modus ponens. Ne suit pas : « tu lis ».'
         """
-        name = get_scheme(self.scheme).name.lower().partition(" (")[0]
-        return f"Schéma : {name}. {_SAID[self.outcome].format(of=self.of)} : « {self.clause} »."
+        return f"Schéma : {self._name}. {_SAID[self.outcome].format(of=self.of)} : « {self.clause} »."
+
+    @property
+    def spoken(self) -> str:
+        """What the philosopher says where the model is too small to say it: conclusion, reason, question.
+
+        >>> infer("Si Tom lit, alors Tom sait. Or Tom lit.").spoken.partition(" La forme")[0]
+        'Donc Tom sait.'
+        """
+        said = _WORDS[self.outcome]
+        quotes = "quotes" in said and _PERSONAL.search(self.clause)
+        says = said["quotes" if quotes else "says"].format(clause=self.clause, of=self.of)
+        says = re.sub(r"^Donc (?=si\b|s'ils?\b)", "Donc, ", says)
+        why = said.get("why", "").format(name=self._name, form=get_scheme(self.scheme).form)
+        asks = said["asks"][zlib.crc32(self.clause.encode()) % len(said["asks"])]
+        return f"{says} {why or _WORDS['reasons'][self.scheme]} {asks}"
+
+    @property
+    def _name(self) -> str:
+        return get_scheme(self.scheme).name.lower().partition(" (")[0]
 
 
 def infer(text: str) -> Inference | None:
@@ -190,12 +218,17 @@ def _two_conditions(
         if likeness(p, q2) >= _SAME and is_negated(p) == is_negated(q2):
             if (p, q) != conditions[0] or likeness(q, q2) >= _SAME:
                 return None
-            return Inference("SH", "open", f"si {q}, alors {conditions[1][1]}")
+            return Inference("SH", "open", _chain(q, conditions[1][1]))
         if _alike(q, q2) and not _alike(p, r):
             known = content(p) | content(q)
             chained = any(has(content(q2), one) for one in content(q)) and all(has(known, one) for one in content(q2))
-            return Inference("SH", "follows", f"si {p}, alors {r}") if chained else None
+            return Inference("SH", "follows", _chain(p, r)) if chained else None
     return None
+
+
+def _chain(p: str, r: str) -> str:
+    """Join two clauses: « s'il pleut, alors on dort »."""
+    return f"s'{p}, alors {r}" if re.match(r"ils?\b", p) else f"si {p}, alors {r}"
 
 
 def _alike(one: str, other: str) -> bool:
@@ -344,15 +377,3 @@ def _absurd(found: Sequence[Clause], folded: str) -> Inference | None:
             return Inference("RA", "open_contrary", p)
         return None
     return None
-
-
-def premises_line(text: str) -> str:
-    """Return the line that stands before a message in a small model's prompt; "" where nothing is inferred.
-
-    >>> premises_line("Ou je parle, ou je me tais. Or je ne parle pas.")
-    'Schéma : alternative. Il suit : « je me tais ».'
-    >>> premises_line("Qu'est-ce que la liberté ?")
-    ''
-    """
-    found = infer(text)
-    return found.line if found else ""

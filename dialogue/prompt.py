@@ -14,7 +14,7 @@ from dialogue.conversation import Conversation
 Prefix = Literal["short", "full"]
 
 # Texts that end an answer: signs that the model begins to speak for the pupil, or to write the next prompt itself.
-STOPS = ("[INST]", "\nÉlève", "\nIdée :", "\nQuestion posée", "\nSchéma :")
+STOPS = ("[INST]", "\nÉlève", "\nIdée :", "\nQuestion posée")
 SMALL_MODEL_PARAMS = 1_000_000_000  # below, a model keeps the form, not the doctrine: a short prefix, and hints
 
 

@@ -7,7 +7,6 @@ depends on the conversation alone, so what stood in an earlier prompt stands in 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import zip_longest
 
 from dialogue.condense import LIMITS, Condensed, Limits, condense
 from dialogue.conversation import Conversation, Turn
@@ -61,9 +60,14 @@ class Plan:
         return tuple(found)
 
     @property
-    def premises(self) -> tuple[str, ...]:
-        """One line for each of the pupil's turns that sets out premises: what a model is told that follows no move."""
-        return tuple(move.inference.line if move.inference else "" for move in self.moves)
+    def spoken(self) -> str | None:
+        """What stands for the answer of a model too small to conclude, where the pupil sets out premises; else None.
+
+        Where there is a doubt about how the pupil is, no form of reasoning is what he needs.
+        """
+        if self.move is None or self.distress.doubts:
+            return None
+        return self.move.inference.spoken if self.move.inference else None
 
     def prompt(
         self,
@@ -78,15 +82,12 @@ class Plan:
 
         Args:
             count: Length of a text in tokens of the model in use.
-            hints: One for each of the pupil's turns of `conversation`, see `build_messages`; where a turn sets out
-                premises of its own, a small model is given what follows from them instead.
+            hints: One for each of the pupil's turns of `conversation`, see `build_messages`.
             prefix: "short" for small models.
-            told: Whether the model is given `lines`, or `premises` alone.
+            told: Whether the model is given `lines`.
             limits: When to condense; None never does.
         """
-        lines = self.lines if told else self.premises
-        if not told:
-            hints = [None if line else hint for hint, line in zip_longest(hints, lines)]
+        lines = self.lines if told else ()
         messages = build_messages(self.conversation, hints, lines, prefix=prefix)
         if limits is None:
             return Condensed(messages, (), 0)

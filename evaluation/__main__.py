@@ -92,9 +92,6 @@ def exercises(
     split: Annotated[str, typer.Option(help="Which of them.")] = "test",
     limit: Limit = None,
     threads: Threads = None,
-    told: Annotated[
-        bool, typer.Option("--told/--alone", help="As on the page, or without what the rules read in the premises.")
-    ] = True,
     out: Out = None,
     force: Force = False,
     as_data: Json = False,
@@ -107,13 +104,11 @@ def exercises(
     opened = open_engine(engine, threads=threads)
     try:
         with bar("Exercises", len(chosen)) as (progress, task):
-            done = asyncio.run(
-                run_exercises(opened, chosen, lambda number: progress.update(task, completed=number), told=told)
-            )
+            done = asyncio.run(run_exercises(opened, chosen, lambda number: progress.update(task, completed=number)))
     finally:
         opened.close()
     about = {"environment": environment(sys.argv[1:]), "model": model_of(engine), "split": split, "limit": limit}
-    summary = f"{done['right']} of {done['n']} conclusions right ({done['share']:.0%})"
+    summary = f"{done['right']} of {done['n']} conclusions right ({done['share']:.0%}), {done['alone']['right']} alone"
     deliver({**about, "data_sha256": sha256_of(data), **done}, out, as_data, summary)
 
 

@@ -262,8 +262,10 @@ CRITERIA: dict[str, tuple[Criterion, ...]] = {
                   number("models/demo/training_summary.4.json", "trainable_share", percent, of=DEMO, judged=False)),
         Criterion("Scheme accuracy, 7B", "> 80 %",
                   number("model-gate", "means>accuracy>mean", percent, of=DEMO, judged=False)),
-        Criterion("Right conclusions of held-out exercises", "reported",
+        Criterion("Right conclusions of held-out exercises, as the page answers (rules where they can)", "reported",
                   number("demo-exercises", "share", percent, of=DEMO, judged=False)),
+        Criterion("Right conclusions of held-out exercises, the model alone", "reported",
+                  number("demo-exercises", "alone>share", percent, of=DEMO, judged=False)),
         Criterion("LoRA against prompts against both", "answered", ablation),
     ),
     "The optimisation plan": (

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from dialogue.conversation import Conversation, Turn
-from dialogue.inference import premises_line
 from dialogue.prompt import STOPS, Hint, build_messages, last_question, prefix_for
 from engines.base import Engine, SamplingParams
 from errors import EngineError
@@ -82,9 +81,8 @@ def prompt_for(question: Question, index: NoteIndex | None, n_params: int) -> tu
     if prefix_for(n_params) == "full":
         return build_messages(conversation, prefix="full"), None
     note = index.nearest(persona.key, question.text, last_question(persona.opening)) if index else None
-    line = premises_line(question.text)
-    hint = Hint(note.idea, note.image, note.question) if note and not line else None
-    return build_messages(conversation, [hint], [line], prefix="short"), note
+    hint = Hint(note.idea, note.image, note.question) if note else None
+    return build_messages(conversation, [hint], prefix="short"), note
 
 
 async def ask_all(

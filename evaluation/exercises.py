@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dialogue.conversation import Conversation, Turn
-from dialogue.inference import infer, premises_line
+from dialogue.inference import infer
 from dialogue.prompt import build_messages, prefix_for
 from engines.base import Engine, SamplingParams
 from errors import EngineError
@@ -77,32 +77,17 @@ def tally(exercises: Sequence[Exercise], verdicts: Sequence[bool]) -> dict[str, 
     }
 
 
-def _told(exercises: Sequence[Exercise], samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return, of the exercises whose premises the rules read, how often they and the model were right."""
-    read = [(one, sample) for one, sample in zip(exercises, samples, strict=True) if sample["told"]]
-    if not read:
-        return {}
-    by_rules = [agrees(found, one.conclusion) for one, _ in read if (found := infer(one.question))]
-    return {"told": share([bool(sample["right"]) for _, sample in read]), "told_right_by_rules": share(by_rules)}
-
-
 async def run_exercises(
-    engine: Engine,
-    exercises: Sequence[Exercise],
-    on_done: Callable[[int], None] = lambda _: None,
-    *,
-    told: bool = True,
+    engine: Engine, exercises: Sequence[Exercise], on_done: Callable[[int], None] = lambda _: None
 ) -> dict[str, Any]:
     """Ask each exercise greedily, as the page would without a note.
 
-    Args:
-        engine: Who concludes.
-        exercises: What is asked.
-        on_done: Told how many are done.
-        told: Whether the model is told what the premises amount to, where that can be read, as the page does.
+    What rules read in the premises (`dialogue.inference`) they say in place of a small model, and tell a large one. A
+    small model is asked all the same, so that its own conclusions are counted too.
 
     Returns:
-        The tally, and one sample per exercise with answer, verdict and times.
+        The tally; that of the rules' answers and of the model's ("by"); that of a small model without rules ("alone");
+        and one sample per exercise with answer, verdict and times.
 
     Raises:
         EngineError: The engine refused or stopped.
@@ -110,20 +95,25 @@ async def run_exercises(
     prefix = prefix_for(engine.info.n_params)
     samples: list[dict[str, Any]] = []
     for number, exercise in enumerate(exercises, 1):
+        found = infer(exercise.question)
         conversation = Conversation(get_persona(exercise.philosopher), (Turn("user", exercise.question),))
-        line = premises_line(exercise.question) if told else ""
-        answer = await ask(engine, build_messages(conversation, (), (line,), prefix=prefix), GREEDY)
+        lines = (found.line,) if found and prefix == "full" else ()
+        answer = await ask(engine, build_messages(conversation, (), lines, prefix=prefix), GREEDY)
         verdict = judge(answer.text, exercise.conclusion, exercise.question)
-        samples.append(
-            {
-                **asdict(exercise),
-                "told": line,
-                "answer": answer.text,
-                **asdict(verdict),
-                "tokens": answer.tokens,
-                "total_s": round(answer.total_s, 3),
-            }
-        )
+        sample = {
+            **asdict(exercise),
+            "by": "model",
+            "answer": answer.text,
+            **asdict(verdict),
+            "tokens": answer.tokens,
+            "total_s": round(answer.total_s, 3),
+        }
+        if found and prefix == "short":  # their words are the rules' own: the outcome is compared
+            said = {"by": "rules", "said_by_rules": found.spoken, "right": agrees(found, exercise.conclusion)}
+            sample |= said | {"right_alone": verdict.right}
+        samples.append(sample)
         on_done(number)
-    counted = tally(exercises, [sample["right"] for sample in samples])
-    return {**_told(exercises, samples), **counted, "samples": samples}
+    by = {who: [bool(one["right"]) for one in samples if one["by"] == who] for who in ("rules", "model")}
+    alone = [bool(one.get("right_alone", one["right"])) for one in samples]
+    counted = {"by": {who: share(found) for who, found in by.items() if found}, "alone": share(alone)}
+    return {**counted, **tally(exercises, [sample["right"] for sample in samples]), "samples": samples}

@@ -142,7 +142,8 @@ def read_exercises(path: Path, data: Data) -> Reading:
     floor = data["if_the_question_were_repeated"]
     says = (
         (
-            f"{data['right']} of {data['n']} conclusions right ({data['share']:.0%}); repeating the question would "
+            f"{data['right']} of {data['n']} conclusions right ({data['share']:.0%}), {data['alone']['right']} by the "
+            f"model alone; repeating the question would "
             f"have scored {floor['right']}."
         ),
     )

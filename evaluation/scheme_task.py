@@ -14,7 +14,6 @@ from rapidfuzz import fuzz
 
 from dialogue.conversation import Conversation, Turn
 from dialogue.french import count_negations
-from dialogue.inference import premises_line
 from dialogue.prompt import STOPS, build_messages, prefix_for
 from dialogue.scheme_score import clauses
 from engines.base import ChatMessage, SamplingParams
@@ -104,16 +103,14 @@ def prompt_of(document: Document, variant: str | None, n_params: int) -> tuple[l
 
     Args:
         document: A question or an exercise.
-        variant: "plain" has no system text; "persona" (and None) the philosopher's, and what the rules read in the
-            premises, as the free tier sends it; "optimised" says instead how the scheme is written, with an example.
+        variant: "plain" has no system text; "persona" (and None) the philosopher's, as the free tier sends it;
+            "optimised" has it too, and says how the scheme is written, with an example.
         n_params: Of the engine: a small one gets the short system text.
     """
     asked = document.facts["asked"]
     if not document.persona:
         return [{"role": "user", "content": asked}], GREEDY
-    told = "" if variant == "plain" else premises_line(asked)
-    if variant == "optimised":
-        told = _guide(document.facts["scheme"])
+    told = _guide(document.facts["scheme"]) if variant == "optimised" else ""
     talk = Conversation(get_persona(document.persona), (Turn("user", asked),))
     messages: list[ChatMessage] = [
         {"role": one["role"], "content": one["content"]}

@@ -172,8 +172,15 @@ class FreeTier:
             yield Token(plan.limit.spoken)
             yield Done("stop", Usage())
             return
+        concludes = plan.spoken is not None and not told and not asked.alone
         if plan.move and not asked.alone:
-            yield Scheme(plan.move.scheme, plan.move.name, told=told)
+            yield Scheme(plan.move.scheme, plan.move.name, told=told or concludes)
+        if plan.spoken and concludes:  # what follows from premises is read by rules: a small model is wrong too often
+            yield Token(plan.spoken)
+            if by_rules:
+                yield by_rules
+            yield Done("stop", Usage())
+            return
         answer = engine.stream(asked.messages, asked.params, deadline_s=self._deadline_s, client=user.client)
         async with aclosing(evaluated(answer, asked.request, alone=asked.alone)) as events:
             async for event in events:

@@ -83,26 +83,6 @@ def test_exercises_are_asked_of_the_persona() -> None:
     assert exercise_messages(exercise("train"))[0]["content"] == PERSONAS["kant"].short_prompt
 
 
-def test_most_exercises_are_told_what_their_premises_amount_to() -> None:
-    asked = "Si Rose lit, alors Rose sait. Or Rose lit. Conclus."
-    line = "Schéma : modus ponens. Il suit : « Rose sait ».\n\n"
-    one = replace(exercise("train"), user=asked)
-    assert exercise_messages(one)[1]["content"] == line + asked
-    assert [m["content"] for m in exercise_messages(one, one, untold=[True])[1::2]] == [asked, line + asked]
-    rows = exercise_rows([replace(one, id=f"ex-{number}") for number in range(400)], seed=1)
-    said = [m["content"].startswith(line) for row in rows for m in row["messages"] if m["role"] == "user"]
-    assert len(said) == 400
-    assert 0.1 < 1 - sum(said) / 400 < 0.2
-
-
-def test_premises_in_a_dialogue_replace_its_note() -> None:
-    pupil = "Si tout a une cause, rien n'est libre. Or tout a une cause."
-    talk = replace(dialogue(opening=None), exchanges=(replace(TWO[0], pupil=pupil),))
-    assert dialogue_messages(talk, NOTES)[1]["content"] == (
-        f"Schéma : modus ponens. Il suit : « rien n'est libre ».\n\n{pupil}"
-    )
-
-
 def test_exercises_meet_in_talks_of_one_philosopher_each_once() -> None:
     many = [replace(exercise("train"), id=f"ex-{number}", philosopher=who)
             for number in range(30) for who in ("kant", "spinoza")]  # fmt: skip

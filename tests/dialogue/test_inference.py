@@ -2,17 +2,19 @@
 
 import json
 import lzma
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialogue.inference import Inference, infer, premises_line
+from dialogue.inference import Inference, Outcome, infer
 from dialogue.premises import punctuated
 from evaluation.premises import agrees
 
+OUTCOMES = get_args(Outcome)
 DATA = Path(__file__).parents[2] / "data"
 
 
@@ -112,6 +114,27 @@ def test_a_distinction_limits_a_thesis_to_one_sense() -> None:
 )
 def test_nothing_is_said_where_it_is_not_sure(message: str) -> None:
     assert premises_line(message) == ""
+
+
+def premises_line(message: str) -> str:
+    found = infer(message)
+    return found.line if found else ""
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+@pytest.mark.parametrize("scheme", ["MP", "MT", "SH", "SD", "DI", "RA", "OP", "DS"])
+def test_every_outcome_is_said_in_whole_sentences_that_end_by_asking(scheme: str, outcome: Outcome) -> None:
+    if (scheme == "DS") != (outcome == "limited"):
+        return
+    for clause in ("tout passe", "je pense", "si tout passe, alors rien ne reste", "s'il pleut, alors il dort"):
+        said = Inference(scheme, outcome, clause, "au sens propre").spoken
+        assert clause in said
+        assert said.endswith(" ?")
+        assert said.count("?") == 1
+        assert not re.search(r"[{}]| ,|\.\.|  |Donc ,", said)
+    assert Inference("MP", "follows", "je pense").spoken.startswith("Donc : « je pense ».")
+    assert Inference("MP", "follows", "tout passe").spoken.startswith("Donc tout passe.")
+    assert Inference("SH", "follows", "s'il pleut, alors il dort").spoken.startswith("Donc, s'il pleut, alors il dort.")
 
 
 @given(st.text(max_size=300))

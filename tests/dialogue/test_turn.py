@@ -1,10 +1,12 @@
 """A turn's plan: what stops it, what the model is told, and prompts that go on from one another byte for byte."""
 
+from dataclasses import replace
+
 import pytest
 
 from dialogue.condense import Limits
 from dialogue.conversation import Conversation, Turn
-from dialogue.prompt import Hint
+from dialogue.safety import Distress
 from dialogue.turn import Plan, plan_turn, redacted, without_stopped
 from personas import PERSONAS
 
@@ -67,15 +69,14 @@ PREMISES = "Si tout a une cause, alors rien n'est libre. Or tout a une cause. Qu
 FOLLOWS = "Schéma : modus ponens. Il suit : « rien n'est libre »."
 
 
-def test_what_follows_from_a_pupils_premises_replaces_the_note_of_a_small_model() -> None:
+def test_what_follows_from_a_pupils_premises_is_said_for_a_small_model() -> None:
     plan = plan_turn(talk("Suis-je libre ?", "Et toi ?", PREMISES))
-    hint = Hint("Une idée.", "Une image.", "Une question ?")
-    assert contents(plan, hints=[hint, hint], told=False)[1:] == [
-        f"{hint.block()}\n\nSuis-je libre ?",
-        "Et toi ?",
-        f"{FOLLOWS}\n\n{PREMISES}",
-    ]
-    assert contents(plan, hints=[hint], told=False)[3] == f"{FOLLOWS}\n\n{PREMISES}"
+    assert plan.spoken
+    assert plan.spoken.startswith("Donc rien n'est libre. ")
+    assert contents(plan, told=False)[1:] == ["Suis-je libre ?", "Et toi ?", PREMISES]  # no line, whoever is asked
+    assert plan_turn(talk(PREMISES, "Bien.", "Suis-je libre ?")).spoken is None
+    assert replace(plan, distress=Distress("doubt")).spoken is None
+    assert plan_turn(talk("Es-tu humain ?")).spoken is None
 
 
 def test_a_large_model_is_told_what_follows_beside_its_move() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,8 +150,9 @@ def test_exercises_are_asked_and_judged() -> None:
     engine = ScriptedEngine(Token("Donc le chat rêve."), info=EngineInfo("small", 1_000, 4096))
     seen: list[int] = []
     result = asyncio.run(run_exercises(engine, exercises, seen.append))
-    assert (result["n"], result["right"], result["share"]) == (2, 1, 0.5)
-    assert result["by_form"]["refusal"] == {"n": 1, "right": 0, "share": 0.0}
+    assert (result["n"], result["right"], result["share"]) == (2, 2, 1.0)
+    assert result["alone"] == {"n": 2, "right": 1, "share": 0.5}
+    assert result["by_form"]["refusal"] == {"n": 1, "right": 1, "share": 1.0}
     assert [sample["id"] for sample in result["samples"]] == ["e1", "e2"]
     assert engine.received[0][0]["content"] == PERSONAS["kant"].short_prompt
     assert engine.params[0].temperature == 0
@@ -158,19 +160,28 @@ def test_exercises_are_asked_and_judged() -> None:
     assert tally(exercises, [True, True])["share"] == 1.0
 
 
-def test_premises_that_rules_can_read_are_told_and_counted() -> None:
+def test_rules_answer_for_a_small_model_and_tell_a_large_one() -> None:
     exercises = [
         Exercise("e1", "kant", "MP", "exercise", "Si le chat dort, il rêve. Or le chat dort.", "Le chat rêve."),
         Exercise("e2", "kant", "AN", "exercise", "Le chat ressemble au lion.", "Probablement, le chat chasse."),
     ]
-    for told in (True, False):
-        engine = ScriptedEngine(Token("Donc le chat rêve."), info=EngineInfo("small", 1_000, 4096))
-        result = asyncio.run(run_exercises(engine, exercises, told=told))
-        line = "Schéma : modus ponens. Il suit : « il rêve »." if told else ""
-        assert [sample["told"] for sample in result["samples"]] == [line, ""]
-        assert engine.received[0][1]["content"].startswith(line or "Si le chat")
-        assert result.get("told") == ({"n": 1, "right": 1, "share": 1.0} if told else None)
-        assert result.get("told_right_by_rules") == result.get("told")
+
+    def asked(n_params: int) -> tuple[dict[str, Any], str]:
+        engine = ScriptedEngine(Token("Le chat dort."), info=EngineInfo("one", n_params, 4096))
+        result = asyncio.run(run_exercises(engine, exercises))
+        assert len(engine.received) == 2
+        return result, engine.received[0][-1]["content"]
+
+    result, prompt = asked(1_000)
+    assert prompt == exercises[0].question
+    first, second = result["samples"]
+    assert first["said_by_rules"].startswith("Donc il rêve. La forme est celle-ci, modus ponens :")
+    assert (first["right"], first["right_alone"], second["right"]) == (True, False, False)
+    assert {who: found["right"] for who, found in result["by"].items()} == {"rules": 1, "model": 0}
+    assert (result["right"], result["alone"]["right"]) == (1, 0)
+    result, prompt = asked(7_000_000_000)
+    assert prompt.startswith("Schéma : modus ponens. Il suit : « il rêve ».")
+    assert list(result["by"]) == ["model"]
 
 
 def test_our_exercises_load_and_wrong_ones_do_not(tmp_path: Path) -> None:

@@ -87,6 +87,38 @@ async def test_a_small_model_is_spared_what_it_cannot_do(text: str) -> None:
     assert engine.received == []
 
 
+PREMISES = "Si tout a une cause, alors rien n'est libre. Or tout a une cause. Que conclure ?"
+
+
+async def test_rules_conclude_for_a_small_model_and_the_chip_shows_the_form() -> None:
+    engine = ScriptedEngine(Token("Euh."), info=SMALL)
+    events = await collect(engine, talk(PREMISES))
+    assert engine.received == []
+    assert [type(event) for event in events] == [Scheme, Token, SchemeRead, Done]
+    scheme, token, read, _ = events
+    assert isinstance(scheme, Scheme)
+    assert (scheme.id, scheme.move, scheme.told) == ("MP", "avancer", True)
+    assert isinstance(token, Token)
+    assert token.text.startswith("Donc rien n'est libre. ")
+    assert isinstance(read, SchemeRead)
+    assert read.filled
+    assert read.filled.startswith("Si « tout a une cause », alors « rien n'est libre ». Or « tout a une cause ». Donc")
+
+
+async def test_what_rules_conclude_is_evaluated_as_any_exchange() -> None:
+    engine = ScriptedEngine(Token("Euh."), info=SMALL)
+    events = await collect(engine, talk(PREMISES), AnswerOptions(evaluation=EvaluationAsk()))
+    assert [type(event) for event in events] == [Scheme, Token, Evaluation, SchemeRead, Done]
+    assert engine.received == []
+
+
+async def test_a_large_model_is_told_what_follows_and_says_it_itself() -> None:
+    engine = ScriptedEngine(Token("Donc rien n'est libre."), info=LARGE)
+    events = await collect(engine, talk(PREMISES))
+    assert "Schéma : modus ponens. Il suit : « rien n'est libre »." in engine.received[0][-1]["content"]
+    assert Token("Donc rien n'est libre.") in events
+
+
 async def test_a_sincere_question_reaches_no_engine() -> None:
     engine = ScriptedEngine(Token("Oui."), info=LARGE)
     events = await collect(engine, talk("Es-tu humain ?"))
