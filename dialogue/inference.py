@@ -25,11 +25,10 @@ from dialogue.premises import (
     covered,
     fact_of,
     facts_of,
-    has,
     is_negated,
     punctuated,
 )
-from dialogue.scheme_score import Clause, clauses, linked, shared, supposed
+from dialogue.scheme_score import Clause, clauses, has, linked, shared, supposed
 from personas import get_scheme
 
 Outcome = Literal["follows", "false", "open", "open_contrary", "limited"]

@@ -89,7 +89,7 @@ def choose_move(text: str, persona: Persona, asked: str | None = None, just_used
     """
     stance = detect(text, asked or "")
     if inference := infer(text):
-        name: MoveName = "avancer" if inference.outcome == "follows" else "contredire"
+        name: MoveName = "avancer" if inference.outcome in {"follows", "limited"} else "contredire"
         return Move(name, stance, inference.scheme, f"Geste : {_TO_CONCLUDE}. {inference.line}", inference)
     name = MOVE_OF[stance]
     scheme = get_scheme(choose_scheme(name, f"{asked or ''} {text}", persona, just_used))

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dialogue.french import count_negations, fold, in_order, likeness, split_sentences, stems
-from dialogue.scheme_score import Clause, linked, shared
+from dialogue.scheme_score import Clause, has, linked, shared
 
 ALIKE = 0.5  # Ochiai's coefficient of a fact and the side of a premise that it is about
-_MOST, _PREFIX = 0.7, 4  # share of a clause's words that say it again; letters that two stems have in common
+_MOST = 0.7  # share of a clause's words that say it again
 _MET = 0.5  # share of a side's words that a fact must exceed: one subject in common is no premise
 # Stems that say nothing of what a clause is about: « je suis libre » is no nearer to « je suis triste » for « suis ».
 _LIGHT = frozenset(
@@ -136,14 +136,6 @@ def content(text: str) -> frozenset[str]:
     """
     words = stems(text)
     return words - _LIGHT or words
-
-
-def has(words: frozenset[str], word: str) -> bool:
-    """Return whether a stem is among others, or one begins the other: « battent », « battraient »."""
-    return any(
-        word == known or (min(len(word), len(known)) >= _PREFIX and (word.startswith(known) or known.startswith(word)))
-        for known in words
-    )
 
 
 def covered(side: str, text: str) -> float:

@@ -208,15 +208,19 @@ def shared(one: str, other: str) -> float:
     if not a or not b:
         return 0.0
     short, long = (a, b) if len(a) <= len(b) else (b, a)
+    return sum(has(long, word) for word in short) / len(short)
 
-    def has(word: str) -> bool:
-        return any(
-            word == known
-            or (min(len(word), len(known)) >= _PREFIX and (word.startswith(known) or known.startswith(word)))
-            for known in long
-        )
 
-    return sum(has(word) for word in short) / len(short)
+def has(words: frozenset[str], word: str) -> bool:
+    """Return whether a stem is among others, or one begins the other: « battent », « battraient ».
+
+    >>> has(frozenset({"battr"}), "batt"), has(frozenset({"dort"}), "do")
+    (True, False)
+    """
+    return any(
+        word == known or (min(len(word), len(known)) >= _PREFIX and (word.startswith(known) or known.startswith(word)))
+        for known in words
+    )
 
 
 def linked(one: str, other: str) -> bool:

@@ -188,9 +188,11 @@ def _apart(model: LlamaModel, ratio: float, stopped: Callable[[], bool]) -> tupl
     thread.start()
     try:
         return found.result()
-    finally:
-        left.set()  # interrupted: the step under way is waited for, as nothing may free the model below it
-        thread.join()
+    except BaseException:
+        left.set()
+        thread.join()  # interrupted: the step under way is waited for, as nothing may free the model below it
+        model.close()  # nobody gets it, and it holds gigabytes
+        raise
 
 
 def processor() -> str:

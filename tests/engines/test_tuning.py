@@ -55,11 +55,19 @@ def test_a_slow_moment_makes_no_step_look_dear(tiny_gguf: Path) -> None:
 
 def test_it_gives_up_between_two_steps(tiny_gguf: Path, tmp_path: Path) -> None:
     asked = iter([False, False, True])
+    freed: list[bool] = []
+
+    class Counted(LlamaModel):
+        def close(self) -> None:
+            freed.append(True)
+            super().close()
+
     with pytest.raises(EngineError, match="next start"):
         open_tuned(
-            lambda repack: LlamaModel(tiny_gguf, threads=1, n_cells=256, n_seq=2, repack=repack),
+            lambda repack: Counted(tiny_gguf, threads=1, n_cells=256, n_seq=2, repack=repack),
             fits_repacked=True, cache=tmp_path / "kernels.json", key="tiny", stopped=lambda: next(asked),
         )  # fmt: skip
+    assert freed
     assert not (tmp_path / "kernels.json").exists()
 
 
