@@ -21,12 +21,12 @@ app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False)
 
 ROOT = Path(__file__).parents[1]
 MODELS_DIR = ROOT / "models" / "demo"
-KEPT = MODELS_DIR / "kept_pieces.txt"
+KEPT = MODELS_DIR / "kept_pieces.txt.xz"
 
 DataDir = Annotated[Path | None, typer.Option(help="Downloads and results; unset, BAF_DATA_DIR.")]
 BaseFile = Annotated[Path | None, typer.Option("--base", help="The base as a local GGUF; unset, it is downloaded.")]
 ModelsDir = Annotated[Path, typer.Option(help="Our parts of the embedded model.", show_default="models/demo")]
-Kept = Annotated[Path, typer.Option(help="The list of kept pieces.", show_default="models/demo/kept_pieces.txt")]
+Kept = Annotated[Path, typer.Option(help="The list of kept pieces.", show_default="models/demo/kept_pieces.txt.xz")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, one object a line.")]
 Out = Annotated[Path, typer.Option(help="Where to write; must not exist.")]
 

@@ -57,7 +57,7 @@ class Manifest:
 
     Attributes:
         base_sha256: Of the base GGUF.
-        kept_sha256: Of `kept_pieces.txt`.
+        kept_sha256: Of `kept_pieces.txt.xz`.
         adapter_sha256: Of `adapter_config.json` and `adapter_model.safetensors`, one after the other.
         gguf_sha256: Of the result.
         gguf_bytes: Its size.
@@ -81,7 +81,7 @@ class Parts:
     @property
     def kept(self) -> Path:
         """The list of kept pieces."""
-        return self.folder / "kept_pieces.txt"
+        return self.folder / "kept_pieces.txt.xz"
 
     @property
     def adapter(self) -> Path:

@@ -104,7 +104,7 @@ class EmbedderManifest:
 
     Attributes:
         source_sha256: Of the weights in the package.
-        kept_sha256: Of `kept_pieces.txt`.
+        kept_sha256: Of `kept_pieces.txt.xz`.
         charsmap_sha256: Of `nmt_nfkc.charsmap.xz`.
         gguf_sha256: Of the result.
         gguf_bytes: Its size.
@@ -126,7 +126,7 @@ class EmbedderParts:
     @property
     def kept(self) -> Path:
         """The list of kept pieces."""
-        return self.folder / "kept_pieces.txt"
+        return self.folder / "kept_pieces.txt.xz"
 
     @property
     def charsmap(self) -> Path:

@@ -39,7 +39,7 @@ def made_models(
 ) -> Path:
     """A `models/demo` of the miniature base, manifest included."""
     folder = tmp_path_factory.mktemp("models")
-    write_kept(folder / "kept_pieces.txt", tiny_kept, ["test"])
+    write_kept(folder / "kept_pieces.txt.xz", tiny_kept, ["test"])
     shutil.copytree(tiny_adapter, folder / "adapter")
     write_manifest(folder, tmp_path_factory.mktemp("maker"), base_path=tiny.path, base=tiny.base)
     return folder
@@ -133,7 +133,7 @@ def test_the_fingerprint_tells_the_adapter(tiny: Source, models: Path, tmp_path:
         (lambda models: edit_manifest(models, extra=1), "is no manifest"),
         (lambda models: shutil.rmtree(models / "adapter"), "Train the adapter"),
         (lambda models: edit_manifest(models, base_sha256="0" * 64), "base_sha256"),
-        (lambda models: (models / "kept_pieces.txt").unlink(), "kept_sha256"),
+        (lambda models: (models / "kept_pieces.txt.xz").unlink(), "kept_sha256"),
         (
             lambda models: (models / "adapter" / "adapter_config.json").write_text("{}", encoding="utf-8"),
             "adapter_sha256",

@@ -52,7 +52,7 @@ def made_parts(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("parts")
     shutil.copy(REAL / "nmt_nfkc.charsmap.xz", folder)
     full = vocabulary_of(read_source(source, b"x"))
-    write_kept(folder / "kept_pieces.txt", choose(full, TEXTS, rules=EMBEDDER_RULES, min_word_count=1,
+    write_kept(folder / "kept_pieces.txt.xz", choose(full, TEXTS, rules=EMBEDDER_RULES, min_word_count=1,
                                                   min_piece_weight=1), ["test"])  # fmt: skip
     write_embedder_manifest(folder, tmp_path_factory.mktemp("maker"), source_path=source, base=pin(source))
     return folder
@@ -75,7 +75,7 @@ def vectors(gguf: Path, texts: list[str]) -> np.ndarray:
 
 
 def test_what_is_kept(source: Path, made_parts: Path) -> None:
-    kept = [TOKENS[number] for number in read_kept(made_parts / "kept_pieces.txt")]
+    kept = [TOKENS[number] for number in read_kept(made_parts / "kept_pieces.txt.xz")]
     assert kept[:4] == ["<s>", "<pad>", "</s>", "<unk>"]
     assert {"▁la", "▁joie", "▁raison", "▁liberté", "▁2003", "▁1987", "a", "é"} <= set(kept)
     assert not {"<mask>", "▁world", "wide", "稣"} & set(kept)
@@ -178,7 +178,7 @@ def edit(parts: Path, **changes: object) -> None:
         (lambda parts: (parts / "manifest.json").unlink(), "embedder-parts"),
         (lambda parts: (parts / "manifest.json").write_text("[1]", encoding="utf-8"), "is no manifest"),
         (lambda parts: edit(parts, extra=1), "is no manifest"),
-        (lambda parts: (parts / "kept_pieces.txt").unlink(), "kept_sha256"),
+        (lambda parts: (parts / "kept_pieces.txt.xz").unlink(), "kept_sha256"),
         (lambda parts: (parts / "nmt_nfkc.charsmap.xz").write_bytes(b"x"), "charsmap_sha256"),
         (lambda parts: edit(parts, source_sha256="0" * 64), "source_sha256"),
         (lambda parts: edit(parts, gguf_sha256="0" * 64), "The assembled embedder has sha256"),

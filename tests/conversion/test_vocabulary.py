@@ -95,11 +95,20 @@ def test_a_folder_without_french_is_named(tmp_path: Path) -> None:
         general_files(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["kept_pieces.txt", "kept_pieces.txt.xz"])
 @given(st.sets(st.integers(0, 300_000), min_size=5, max_size=50))
-def test_the_list_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, ids: set[int]) -> None:
-    path = tmp_path_factory.mktemp("kept") / "kept_pieces.txt"
+def test_the_list_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, name: str, ids: set[int]) -> None:
+    path = tmp_path_factory.mktemp("kept") / name
     write_kept(path, sorted(ids), ["a note"])
     assert read_kept(path) == sorted(ids)
+
+
+def test_a_packed_list_that_is_torn_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "kept_pieces.txt.xz"
+    write_kept(path, range(1000), ["a note"])
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ConversionError, match="cannot be read"):
+        read_kept(path)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +130,7 @@ def test_a_wrong_list_is_refused(tmp_path: Path, text: str, said: str) -> None:
 
 
 def test_the_committed_list_fits_the_base_it_names() -> None:
-    kept = read_kept(Path(__file__).parents[2] / "models" / "demo" / "kept_pieces.txt")
+    kept = read_kept(Path(__file__).parents[2] / "models" / "demo" / "kept_pieces.txt.xz")
     assert kept[:6] == [0, 1, 2, 3, 6, 7]
     assert kept[-1] < 262_144
     assert 20_000 < len(kept) < 40_000
