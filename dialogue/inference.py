@@ -26,6 +26,7 @@ from dialogue.premises import (
     fact_of,
     facts_of,
     is_negated,
+    numbers,
     punctuated,
 )
 from dialogue.scheme_score import Clause, clauses, has, linked, shared, supposed
@@ -59,8 +60,10 @@ _BOTH = re.compile(
     r"\bsans que l'un\b|\bl'un n'(?:empeche|exclut)\b|\bles deux (?:peuvent|se peuvent|vont)\b|\bou les deux\b"
     r"|\bpeuvent (?:se joindre|aller ensemble)\b|\bpeut-etre les deux\b"
 )
-_TWO = re.compile(r"\bl'un (?:ou l'autre|des deux est)\b|\bdeux (?:cas|branches|voies)\b")
-_LIKEWISE = re.compile(r"\bde meme\b|\bla meme chose\b|\baussi\b")
+_TWO = re.compile(r"\bde deux choses l'une\b|\bl'un (?:ou l'autre|des deux est)\b|\bdeux (?:cas|branches|voies)\b")
+_LIKEWISE = re.compile(r"\bde meme\b|\bla meme chose\b|\baussi\b|\bpareil\b|\bnon plus\b|\btout autant\b")
+_GOES_ON = re.compile(r"\b(?:encore|toujours|idem)\b|^(?:ce |c'|ca )")  # it may say the other branch's end again
+_LIST_OF_THREE = re.compile(r",\s+(?!(?:ou|soit)\b)[^,;:]+\s(?:ou|soit)\b")  # « démissionner, mentir ou avouer »
 _THE_CASE = re.compile(r"^(?:c'est|tel est) le cas$")
 _RULED_OUT = re.compile(r"\b(?P<which>premier|seconde?|deuxieme)e? cas (?:est exclu|est ecarte|ne tient pas)")
 _QUOTED = re.compile(r"«\s*([^»]+?)\s*»")
@@ -184,7 +187,8 @@ def infer(text: str) -> Inference | None:
     given = [one for one in found if not one.concludes]
     if any(one.condition and _OR.search(" ".join(one.condition).lower()) for one in given):
         return None
-    conditions = conditions_of(given)
+    supposes = any(supposed(one.text) and _SUPPOSES.search(fold(one.text)) for one in found)
+    conditions = [] if supposes else conditions_of(given)
     facts = facts_of(given)
     pairs = [one for one in given if one.either]
     folded = fold(text)
@@ -209,10 +213,11 @@ def _two_conditions(
     either = any(_OR.search(fact.text.lower()) and (shared(fact.text, p) or shared(fact.text, p2)) for fact in facts)
     if pairs or third or either or _TWO.search(folded) or "dilemme" in folded:
         third = third or any(len(_OR.findall(one.text.lower())) > 2 for one in pairs)
-        alike = (_alike(r, r2) and likeness(r, r2) >= _ONE_END) or bool(_LIKEWISE.search(fold(r2)))
-        if third or not alike:
-            return Inference("DI", "open", r) if third or likeness(r, r2) <= _APART else None
-        return None if ended and not either else Inference("DI", "follows", r)
+        third = third or any(_LIST_OF_THREE.search(fact.text) for fact in facts)
+        two = bool(pairs) or either or bool(_TWO.search(folded)) or (linked(p, p2) and is_negated(p) != is_negated(p2))
+        if ended and not either:
+            two = False
+        return _dilemma(r, r2, facts, third=third, two=two)
     for (p, q), (q2, r) in permutations(conditions):
         if likeness(p, q2) >= _SAME and is_negated(p) == is_negated(q2):
             if (p, q) != conditions[0] or likeness(q, q2) >= _SAME:
@@ -225,13 +230,42 @@ def _two_conditions(
     return None
 
 
+def _dilemma(r: str, r2: str, facts: Sequence[Fact], *, third: bool, two: bool) -> Inference | None:
+    """Two branches that end alike, or do not.
+
+    Args:
+        r: Where the first ends.
+        r2: Where the second ends; « pareil » says the same again.
+        facts: What is asserted beside them.
+        third: Whether there may be another case.
+        two: Whether it is said, or plain, that one of the two is the case.
+    """
+    if third:
+        return Inference("DI", "open", r)
+    told = fold(r2)
+    likewise = bool(_LIKEWISE.search(told))
+    if (_alike(r, r2) and likeness(r, r2) >= _ONE_END) or (
+        likewise and (shared(r, r2) > 0 or len(content(_LIKEWISE.sub("", told))) <= 2)
+    ):
+        return Inference("DI", "follows", r) if two else None
+    # « les passagers s'inquiètent… son silence les inquiète »: the same end in other words
+    again = likewise or has(content(r2), _last(r)) or bool(_GOES_ON.search(told))
+    return Inference("DI", "open", r) if likeness(r, r2) <= _APART and not again and len(facts) <= 1 else None
+
+
+def _last(clause: str) -> str:
+    """Return the stem of a clause's last content word, mostly of what it says of its subject; "" where it has none."""
+    words = [one for word in re.findall(r"[a-z]+", fold(clause)) for one in stems(word) & content(clause)]
+    return words[-1] if words else ""
+
+
 def _chain(p: str, r: str) -> str:
     """Join two clauses: « s'il pleut, alors on dort »."""
     return f"s'{p}, alors {r}" if re.match(r"ils?\b", p) else f"si {p}, alors {r}"
 
 
 def _alike(one: str, other: str) -> bool:
-    if likeness(one, other) < ALIKE or not linked(one, other):
+    if likeness(one, other) < ALIKE or not linked(one, other) or numbers(one) != numbers(other):
         return False
     return in_order(one, other) and is_negated(one) == is_negated(other)
 
@@ -371,8 +405,7 @@ def _absurd(found: Sequence[Clause], folded: str) -> Inference | None:
         for x, y in combinations(after[:4], 2):
             if linked(x.text, y.text) and in_order(x.text, y.text) and is_negated(x.text) != is_negated(y.text):
                 return Inference("RA", "false", p)
-        told = [two for two in after if stems(two.text)]
-        if len(told) == 1 and " et " not in told[0].text and _PROVES.search(folded):
+        if len(after) == 1 and " et " not in after[0].text and stems(after[0].text) and _PROVES.search(folded):
             return Inference("RA", "open_contrary", p)
         return None
     return None

@@ -66,6 +66,8 @@ _UNSURE = re.compile(
     r"|\b(?:veux|veut|voudrai\w+|aimerai\w+|devrai\w+|doute|crois|croit|sens|sent|imagin\w+|suppos\w+|admettons|jure"
     r"|trouve\w*|dit|dis|prouve|faut|semble)\b"
 )
+# What undoes the verb after it without a « ne »: « refuser de signer » is the contrary of « signer ».
+_UNDOES = re.compile(r"\bsans\b|\b(?:refus|cess|arret|evit|oubli|manqu|renonc|empech|interdi)\w* (?:de |d'|a |\w+ de )")
 _LIMITED = re.compile(r"\bn(?:e |')(?!.*\b(?:pas|plus|jamais|rien|personne|aucune?|ni)\b).*\bqu(?:e\b|')")
 _ASKED = re.compile(
     r"^(?:comment|pourquoi|est-ce|qu'est|dis-|prouve|explique|soyons|qu'on|si seulement"
@@ -96,6 +98,11 @@ class Fact:
         if not linked(self.text, clause) or not in_order(self.text, clause):
             return 0
         return 1 if (is_negated(self.text) != self.denied) == is_negated(clause) else -1
+
+
+def numbers(text: str) -> list[str]:
+    """Return the numbers of a clause in figures; stems know none, and 12 is not 21."""
+    return sorted(re.findall(r"\d+", text))
 
 
 def is_negated(text: str) -> bool:
@@ -179,6 +186,8 @@ def _meets(fact: Fact, side: str) -> bool:
     """Whether a fact says no less than a side of a premise, and says it of the same subject."""
     told, due = fold(fact.text), fold(side)
     if covered(side, fact.text) <= _MET and not _points_at(told, side):
+        return False
+    if bool(_UNDOES.search(told)) != bool(_UNDOES.search(due)) or numbers(told) != numbers(due):
         return False
     if _OF_ONESELF.match(due) and not _SELF.search(told):  # « si je suis libre… Mon chat est libre »
         return False

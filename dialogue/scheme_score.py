@@ -57,7 +57,7 @@ _AND_THAT = re.compile(r",?\s+et\s+qu(?:e\b|['’])[\s,]*", re.I)  # « puisque 
 _IF = re.compile(
     r"\b(?:si\s+|s['’](?=ils?\b))(?P<p>[^;:?]+?)(?:,?\s+alors\s+|\s*,\s+)(?P<q>[^;:?]+)$"
     r"|^(?P<q2>[^,;:?]+),? (?:si\s+|s['’](?=ils?\b))(?P<p2>[^,;:?]+)$"
-    rf"|^(?:{_WHEN})(?P<p3>[^,;:?]+?),\s+(?P<q3>[^;:?]+)$"
+    rf"|^(?:et )?(?:{_WHEN})(?P<p3>[^,;:?]+?),\s+(?P<q3>[^;:?]+)$"
     r"|^dans (?P<p4>(?:le (?:premier|second|deuxième)|l['’](?:une?|autre))(?: cas)?),\s*(?P<q4>[^;:?]+)$",
     re.I,
 )

@@ -48,6 +48,14 @@ DATA = Path(__file__).parents[2] / "data"
          "DI", "follows", "tu prends parti"),
         ("Ou Léon lit, ou il joue. S'il lit, il reste sous tutelle. S'il joue, il rit.", "DI", "open",
          "il reste sous tutelle"),
+        ("Ou le blé est bon, ou il est mauvais. S'il est bon, on prie. S'il est mauvais, c'est pareil.",
+         "DI", "follows", "on prie"),
+        ("Si les cigales chantent, il ne dort pas. Si elles ne chantent pas, il ne dort pas non plus. Ce dilemme ?",
+         "DI", "follows", "il ne dort pas"),
+        ("Le roi peut partir, mentir ou se taire. S'il part, il perd. S'il ment, il perd aussi. Que dit le dilemme ?",
+         "DI", "open", "il perd"),
+        ("Quand on comprend sa peur, on n'en est plus l'esclave. Et quand on n'en est plus l'esclave, on rit. Alors ?",
+         "SH", "follows", "si on comprend sa peur, alors on rit"),
         ("Supposons que la tristesse rende fort. Alors, abattu, on agit mieux. Or, abattu, on n'agit pas mieux.",
          "RA", "false", "la tristesse rende fort"),
         ("Par l'absurde : supposons que la paix soit impossible. Alors l'avenir est sombre. Est-ce une preuve ?",
@@ -109,6 +117,13 @@ def test_a_distinction_limits_a_thesis_to_one_sense() -> None:
         "Si le ciel est clair, alors la nuit est froide. Or mon chien dort.",
         "Imagine que tu as une poupée. Tu peux la tourner. Tu ne peux pas la casser.",
         "Je me demande si la loi est juste. La loi est juste.",
+        "Si ce contrat n'était pas juste, Lucie aurait refusé de le signer. Or elle l'a signé. Et alors ?",
+        "Si on n'a pas peur du vide, on passe ce pont sans trembler. Or Ruben tremblait en le passant.",
+        "Si on calcule juste, on trouve 12. Si on trouve 21, on a inversé les chiffres. Que donne la chaîne ?",
+        "Ou le pilote parle, ou il se tait. S'il parle, les passagers s'inquiètent. S'il se tait, ça les inquiète.",
+        "Le dilemme : si on triche, on aura honte. Si on perd, on aura honte aussi. Alors ?",  # or neither
+        "Supposons que l'esclave n'ait aucun droit. Alors c'est une chose. Or on le juge s'il vole, et il ment.",
+        "Supposons que chacun change les règles. Alors il n'y a plus de jeu. Or il y en a un. Que prouve-t-on ?",
         "",
     ],
 )
@@ -181,7 +196,7 @@ def packed(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in content.decode("utf-8").splitlines()]
 
 
-@pytest.mark.parametrize(("half", "n", "right", "wrong"), [("tune", 72, 26, 1), ("judge", 80, 45, 2)])
+@pytest.mark.parametrize(("half", "n", "right", "wrong"), [("tune", 72, 27, 1), ("judge", 80, 47, 2)])
 def test_on_messages_of_another_hand_it_is_silent_rather_than_wrong(half: str, n: int, right: int, wrong: int) -> None:
     """Written without a look at the rules; the half « judge » was never read, only counted."""
     rows = packed(half)
@@ -197,7 +212,7 @@ def test_what_once_misled_it_seldom_does_now() -> None:
     """Messages found by whoever looked for those on which an earlier version was wrong."""
     rows = packed("hard")
     assert len(rows) == 320
-    assert sum(infer(row["message"]) is not None for row in rows) <= 63
+    assert sum(infer(row["message"]) is not None for row in rows) <= 61
 
 
 @pytest.mark.parametrize(
