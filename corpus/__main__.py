@@ -17,7 +17,16 @@ from rich.table import Table
 
 from cli import run_commands
 from corpus.check import Report, check_all
-from corpus.dialogues import Exercise, NoteFields, load_dialogues, load_notes, parse_exercise, read_objects
+from corpus.dialogues import (
+    MORE,
+    Exercise,
+    NoteFields,
+    load_dialogues,
+    load_more,
+    load_notes,
+    parse_exercise,
+    read_objects,
+)
 from corpus.mix import (
     Row,
     exercise_messages,
@@ -196,6 +205,7 @@ def mix_notes(
     dialogues: Annotated[int, typer.Option(min=0, help="Dialogues of the first stage to read again.")] = 40,
     exercises: Annotated[int, typer.Option(min=0, help="Talks of exercises of the first stage to read again.")] = 60,
     drills: Annotated[int, typer.Option(min=0, help="As given to `mix`.")] = 4,
+    more: Annotated[bool, typer.Option("--more", help=f"Each exercise of DATA/{MORE} as well.")] = False,
     seed: Annotated[int, typer.Option(help="Of the choice and of the order.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
@@ -204,11 +214,12 @@ def mix_notes(
     known = trained_exercises(data, drills, seed)
     first = mix(load_dialogues(data / "dialogues"), notes, known, [], seed=seed)
     said_back = talks_on_notes(data, notes, seed)
-    rows = second_mix(first, said_back, dialogues=dialogues, exercises=exercises, seed=seed)
+    others = exercise_rows(load_more(data / MORE), seed=seed) if more else []
+    rows = second_mix(first, said_back + others, dialogues=dialogues, exercises=exercises, seed=seed)
     if force:
         out.unlink(missing_ok=True)
     write_rows(rows, out)
-    typer.echo(f"{out}: {len(said_back)} talks on notes among {len(rows)} rows", err=True)
+    typer.echo(f"{out}: {len(said_back)} talks on notes, {len(others)} of other exercises, {len(rows)} rows", err=True)
 
 
 @app.command("mix-schemes")

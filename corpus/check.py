@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from corpus.dialogues import (
+    MORE,
     Dialogue,
     Exercise,
     NoteFields,
     parse_dialogue,
     parse_exercise,
+    parse_more,
     parse_note,
     read_objects,
 )
@@ -234,14 +236,16 @@ def check_all(data: Path, exercises_name: str = "schemes_levelA_base.jsonl") -> 
     notes = read_all(sorted((data / "notes").glob("*.jsonl")), parse_note, faults)
     dialogues = read_all(sorted((data / "dialogues").glob("*.jsonl")), parse_dialogue, faults)
     exercises = read_all([data / exercises_name], parse_exercise, faults)
+    more = read_all([path for path in (data / MORE,) if path.exists()], parse_more, faults)
     faults += check_notes(notes)
     faults += check_dialogues(dialogues, {note.id for note in notes})
-    faults += check_exercises(exercises)
+    faults += check_exercises([*exercises, *more])
     faults += check_examination(dialogues, read_questions(data / "eval" / "questions.jsonl"))
     counts = {
         "notes": len(notes),
         "dialogues": len(dialogues),
         "exchanges": sum(len(one.exchanges) for one in dialogues),
         "exercises": len(exercises),
+        "more": len(more),
     }
     return Report(faults, counts)

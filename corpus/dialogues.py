@@ -4,6 +4,7 @@ Each line becomes a frozen dataclass or a `CorpusError` that names file, line, k
 """
 
 import json
+import lzma
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ NOTIONS = (
     "art", "bonheur", "conscience", "devoir", "État", "inconscient", "justice", "langage", "liberté", "nature",
     "raison", "religion", "science", "technique", "temps", "travail", "vérité",
 )  # fmt: skip
+MORE = "schemes_more.jsonl.xz"  # exercises beside the scheme dataset, for training alone
+REFUSED = "On ne peut pas conclure"
 PROPOSITIONAL = ("MP", "MT", "SH", "SD", "DI", "RA")
 
 
@@ -109,14 +112,15 @@ class Exercise:
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield `(where, object)` of each line of a JSONL file.
+    """Yield `(where, object)` of each line of a JSONL file, packed where its name ends in `.xz`.
 
     Raises:
         CorpusError: The file cannot be read, or a line is no JSON object.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        content = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+        lines = content.decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError, lzma.LZMAError) as error:
         raise CorpusError(f"{path} cannot be read: {error}. Restore the file, in UTF-8.") from None
     for number, line in enumerate(lines, 1):
         where = f"{path.name}:{number}"
@@ -248,6 +252,29 @@ def parse_exercise(row: Mapping[str, Any], where: str) -> Exercise:
     )
 
 
+def parse_more(row: Mapping[str, Any], where: str) -> Exercise:
+    """Read one line of data/schemes_more.jsonl.xz: an exercise in seven keys, for training alone.
+
+    Raises:
+        CorpusError: A key is missing, unknown or wrong, or a refusal concludes.
+    """
+    _known_keys(row, ("id", "philosopher", "scheme", "form", "conclusion", "question", "answer"), where)
+    one = Exercise(
+        id=_text(row, "id", where),
+        philosopher=_one_of(row, "philosopher", PHILOSOPHERS, where),
+        scheme=_text(row, "scheme", where),
+        form=_one_of(row, "form", ("exercise", "refusal"), where),
+        conclusion=_text(row, "conclusion", where),
+        split="train",
+        user=_text(row, "question", where),
+        answer=_text(row, "answer", where),
+        where=where,
+    )
+    if one.conclusion.startswith(REFUSED) != (one.form == "refusal"):
+        raise CorpusError(f"{where}: conclusion: a refusal, and it alone, begins with « {REFUSED} … ».")
+    return one
+
+
 def load_notes(folder: Path) -> dict[str, NoteFields]:
     """Read every note of `folder`/*.jsonl, by id.
 
@@ -277,6 +304,15 @@ def load_dialogues(folder: Path) -> list[Dialogue]:
     if not dialogues:
         raise CorpusError(f"No dialogues in {folder}; expected <philosopher>.jsonl.")
     return dialogues
+
+
+def load_more(path: Path) -> list[Exercise]:
+    """Read the exercises for training alone, in order.
+
+    Raises:
+        CorpusError: The file cannot be read, or a line is wrong.
+    """
+    return [parse_more(row, where) for where, row in read_objects(path)]
 
 
 def load_exercises(path: Path) -> list[Exercise]:

@@ -1,6 +1,7 @@
 """Every fault that can be planted is found, with its place; what is right passes."""
 
 import json
+import lzma
 import subprocess
 import sys
 from pathlib import Path
@@ -75,7 +76,7 @@ def data(tmp_path: Path) -> Path:
 def test_right_data_has_no_fault(data: Path) -> None:
     report = check_all(data)
     assert report.faults == []
-    assert report.counts == {"notes": 1, "dialogues": 1, "exchanges": 1, "exercises": 2}
+    assert report.counts == {"notes": 1, "dialogues": 1, "exchanges": 1, "exercises": 2, "more": 0}
 
 
 def test_our_own_data_can_be_read() -> None:
@@ -168,6 +169,42 @@ def test_planted_in_exercises(data: Path, row: dict[str, Any], expected: str) ->
     write(data / "schemes_levelA_base.jsonl", [*EXERCISES, row])
     faults = check_all(data).faults
     assert [fault[len("schemes_levelA_base.jsonl:3: ") :][: len(expected)] for fault in faults] == [expected]
+
+
+MORE = {
+    "id": "xa-001", "philosopher": "kant", "scheme": "MP", "form": "refusal",
+    "conclusion": "On ne peut pas conclure que Tom ment.", "question": "S'il ment, il rougit. Il rougit, donc il ment.",
+    "answer": "Doucement : on ne peut pas conclure que Tom ment.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (MORE, None),
+        ({**MORE, "form": "exercise"}, "conclusion: a refusal, and it alone, begins with"),
+        ({**MORE, "conclusion": "Tom ment."}, "conclusion: a refusal, and it alone, begins with"),
+        ({**MORE, "split": "train"}, "unknown key 'split'"),
+        ({**MORE, "answer": " "}, "answer: expected a text"),
+        ({**MORE, "form": "dialogue"}, "form is 'dialogue'"),
+        ({**MORE, "philosopher": "platon"}, "philosopher is 'platon'"),
+    ],
+)
+def test_planted_in_exercises_for_training_alone(data: Path, row: dict[str, Any], expected: str | None) -> None:
+    packed = lzma.compress((json.dumps(row, ensure_ascii=False) + "\n").encode())
+    (data / "schemes_more.jsonl.xz").write_bytes(packed)
+    faults = [fault.removeprefix("schemes_more.jsonl.xz:1: ") for fault in check_all(data).faults]
+    assert [fault[: len(expected or "")] for fault in faults] == ([expected] if expected else [])
+    (data / "schemes_more.jsonl.xz").write_bytes(packed[:-8])
+    assert "schemes_more.jsonl.xz cannot be read" in check_all(data).faults[0]
+
+
+def test_a_test_item_is_told_from_exercises_for_training_alone(data: Path) -> None:
+    seen = {**MORE, "form": "exercise", "question": EXERCISES[1]["messages"][1]["content"], "conclusion": "Oui."}
+    (data / "schemes_more.jsonl.xz").write_bytes(lzma.compress(json.dumps(seen).encode()))
+    assert [fault.partition(": ")[2] for fault in check_all(data).faults] == [
+        "split: the test item is 100 % like xa-001, which is trained on."
+    ]
 
 
 def test_a_scheme_of_words_needs_no_logic_and_a_dialogue_may_have_one(data: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rapidfuzz import fuzz
 
-from corpus.dialogues import Dialogue, Exchange, Exercise, NoteFields
+from corpus.dialogues import MORE, Dialogue, Exchange, Exercise, NoteFields, load_more
 from corpus.mix import (
     dialogue_messages,
     exercise_messages,
@@ -191,6 +191,17 @@ def test_the_third_stage_reads_exercises_of_form_and_some_of_all_the_rest(tmp_pa
     again = subprocess.run([*command, *few], cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 1
     assert "never overwritten" in again.stderr
+
+
+def test_the_last_stage_reads_each_of_the_other_exercises_once(tmp_path: Path) -> None:
+    out = tmp_path / "last.jsonl"
+    command = [sys.executable, "-m", "corpus", "mix-notes", "--out", str(out), "--drills", "0", "--exercises", "0"]
+    subprocess.run([*command, "--dialogues", "2", "--more"], cwd=ROOT, capture_output=True, text=True, check=True)
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    talks = [row for row in rows if row["kind"] == "exercise"]
+    met = [name for row in talks for name in row["group"].split("+")]
+    assert sorted(met) == sorted(one.id for one in load_more(ROOT / "data" / MORE))
+    assert sum(row["kind"] == "dialogue" for row in rows) == 2
 
 
 def test_a_note_is_said_back_to_the_first_question_for_it() -> None:
