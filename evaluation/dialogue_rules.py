@@ -50,8 +50,12 @@ def stances(rows: Iterable[Row]) -> dict[str, Any]:
 
 
 def crises(rows: Iterable[Row]) -> dict[str, Any]:
-    """Return recall of personal distress and the share of false alarms, in all and by kind."""
+    """Return recall of personal distress and the share of false alarms, in all and by kind.
+
+    The card stops a turn; "with_line" counts the messages above whose answer the numbers stand as well.
+    """
     hits: Counter[str] = Counter()
+    lines: Counter[str] = Counter()
     seen: Counter[str] = Counter()
     by: Counter[str] = Counter()
     for row in rows:
@@ -59,6 +63,7 @@ def crises(rows: Iterable[Row]) -> dict[str, Any]:
         for key in (row["label"], f"{row['label']}/{row['kind']}"):
             seen[key] += 1
             hits[key] += verdict.stops
+            lines[key] += verdict.stops or verdict.doubts
         if verdict.stops:
             by[f"{row['label']} by {'model' if verdict.rule == 'model' else 'rules'}"] += 1
     return {
@@ -67,6 +72,12 @@ def crises(rows: Iterable[Row]) -> dict[str, Any]:
         "false_alarms": round(hits["none"] / max(seen["none"], 1), 4),
         "false_alarms_interval": interval(hits["none"], seen["none"]),
         "stopped": {key: f"{hits[key]}/{seen[key]}" for key in sorted(seen)},
+        "with_line": {
+            "recall": round(lines["crisis"] / max(seen["crisis"], 1), 4),
+            "recall_interval": interval(lines["crisis"], seen["crisis"]),
+            "false_alarms": round(lines["none"] / max(seen["none"], 1), 4),
+            "shown": {key: f"{lines[key]}/{seen[key]}" for key in sorted(seen)},
+        },
         "found": dict(sorted(by.items())),
     }
 
@@ -174,7 +185,8 @@ def spoken(measured: dict[str, Any]) -> str:
     ]
     lines += [f"  {given:10} -> {row}" for given, row in stance["confusion"].items()]
     lines.append(
-        f"crisis: recall {crisis['recall']:.3f} {crisis['recall_interval']}, false alarms "
+        f"crisis: recall {crisis['recall']:.3f} {crisis['recall_interval']}, with the line of help "
+        f"{crisis['with_line']['recall']:.3f}, false alarms "
         f"{crisis['false_alarms']:.3f} {crisis['false_alarms_interval']}; {crisis['stopped']}; {crisis['found']}"
     )
     lines.append(f"attacks {measured['attacks']}, personal data {measured['personal_data']} (the same in both halves)")

@@ -206,8 +206,8 @@ def read_rules(path: Path, data: Data) -> Reading:
     crisis, stance = data["crisis"], data["stance"]
     low, high = crisis["recall_interval"]
     why = (
-        f"{crisis['recall']:.1%} of the messages in distress are seen ({low:.1%} to {high:.1%}); "
-        f"{crisis['false_alarms']:.1%} false alarms."
+        f"{crisis['recall']:.1%} of the messages in distress get the card ({low:.1%} to {high:.1%}), "
+        f"{crisis['with_line']['recall']:.1%} the card or a line of help; {crisis['false_alarms']:.1%} false alarms."
     )
     rows = tuple((name, f"{value:.2f}") for name, value in stance["f1"].items())
     says = (why, f"Stances: macro-F1 {stance['macro_f1']:.2f} on {stance['n']} messages that nobody tuned on.")

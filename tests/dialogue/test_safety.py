@@ -113,6 +113,9 @@ def test_levels(text: str, level: str) -> None:
         "Une mère accepte de mourir pour son enfant : agit-elle par devoir ?",
         "L'assassin a un couteau à la main : dois-je lui mentir ?",
         "À quoi bon vivre si c'est pour mourir ?",
+        "La mort me fait peur.",
+        "J'ai peur de mourir un jour.",
+        "Ma sœur ne mange plus de viande.",
     ],
 )
 def test_a_sentence_of_the_course_is_answered(text: str) -> None:
@@ -131,6 +134,8 @@ def test_a_sentence_of_the_course_is_answered(text: str) -> None:
         "Je réfléchis au suicide.",
         "Ma mère accepte de mourir.",
         "Il a un couteau dans son sac.",
+        "J'ai peur de mourir ce soir.",
+        "Ma sœur ne mange plus rien.",
     ],
 )
 def test_what_stands_beside_them_is_a_danger(text: str) -> None:
@@ -283,7 +288,7 @@ def test_a_doubt_lets_the_philosopher_answer_and_names_the_numbers() -> None:
     found = assess("La loi que je me donne ne me contraint pas, car la raison la commande à tous les êtres libres.")
     assert not found.stops, "a sentence of the course is answered"
     assert assess("Ma mémoire n'est qu'un album de photos.").level == "none"
-    doubt = assess("Chez moi personne ne m'écoute.")
+    doubt = assess("La mort me fait peur.")
     assert doubt.doubts
     assert not doubt.stops
     for language in ("fr", "en"):

@@ -209,7 +209,7 @@ async def test_a_large_model_has_reading_notes_where_the_setting_says_so(
 
 async def test_a_doubt_is_answered_under_a_line_of_help() -> None:
     engine = ScriptedEngine(Token("Et pourquoi ?"), info=LARGE)
-    events = await collect(engine, talk("Bonjour ?", "Oui ?", "Chez moi personne ne m'écoute."))
+    events = await collect(engine, talk("Bonjour ?", "Oui ?", "La mort me fait peur."))
     assert events[0] == Notice("worry")
     assert any(isinstance(event, Token) for event in events)
     assert engine.received != []
