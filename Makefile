@@ -65,7 +65,7 @@ lint: $(STAMP) ## ruff and mypy
 RESULTS := benchmarks/results
 MODEL := $(DATA_DIR)/models/bergson-and-friends-demo.gguf
 
-proofs: $(RESULTS)/slow-tests.xml $(RESULTS)/domains.json $(RESULTS)/demo-exercises.json $(RESULTS)/demo-perplexity.json $(RESULTS)/ablation.json $(RESULTS)/start.json $(RESULTS)/bare.json ## the slow proofs; a result that exists is kept, remove it to measure again
+proofs: $(RESULTS)/slow-tests.xml $(RESULTS)/domains.json $(RESULTS)/demo-exercises.json $(RESULTS)/demo-exercises-free.json $(RESULTS)/demo-perplexity.json $(RESULTS)/ablation.json $(RESULTS)/start.json $(RESULTS)/bare.json ## the slow proofs; a result that exists is kept, remove it to measure again
 
 $(RESULTS)/slow-tests.xml: | setup
 	@$(PYTHON) -m pytest -m proof --junit-xml=$@.partial -o junit_log_passing_tests=false && mv $@.partial $@
@@ -75,6 +75,9 @@ $(RESULTS)/domains.json: | setup
 
 $(RESULTS)/demo-exercises.json: | setup
 	@$(PYTHON) -m evaluation exercises --engine gguf:$(MODEL) --out $@
+
+$(RESULTS)/demo-exercises-free.json: | setup
+	@$(PYTHON) -m evaluation exercises --data data/eval/exercises.jsonl.xz --engine gguf:$(MODEL) --out $@
 
 $(RESULTS)/demo-perplexity.json: | setup $(DATA_DIR)/measure/base.gguf $(DATA_DIR)/measure/merged.gguf $(DATA_DIR)/training/demo.eval.jsonl
 	@$(PYTHON) -m evaluation perplexity --model base=$(DATA_DIR)/measure/base.gguf --model merged=$(DATA_DIR)/measure/merged.gguf \

@@ -13,6 +13,7 @@ from dialogue.prompt import build_messages, prefix_for
 from engines.base import Engine, SamplingParams
 from errors import EngineError
 from evaluation.asking import ask
+from evaluation.labelled import read_packed
 from evaluation.premises import agrees
 from evaluation.schemes import judge
 from personas import get_persona
@@ -38,12 +39,8 @@ def load_exercises(path: Path, split: str = "test") -> list[Exercise]:
     Raises:
         EngineError: The file cannot be read, a line is wrong, or the split is empty.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise EngineError(f"{path} cannot be read: {error.strerror}.") from None
     found: list[Exercise] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_packed(path).splitlines(), 1):
         try:
             row = json.loads(line)
             if row["split"] == split and row["form"] != "dialogue":

@@ -11,16 +11,28 @@ from errors import EngineError
 Row = dict[str, Any]
 
 
+def read_packed(path: Path) -> str:
+    """Return a text, packed where its name ends in `.xz` (`xz -dc` shows it) or not.
+
+    Raises:
+        EngineError: The file cannot be read.
+    """
+    try:
+        content = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+        return content.decode("utf-8")
+    except (OSError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise EngineError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+
+
 def load_rows(path: Path) -> list[Row]:
-    """Read labelled sentences, one JSON object a line, packed (`.jsonl.xz`, `xz -dc` shows it) or not.
+    """Read labelled sentences, one JSON object a line, packed or not.
 
     Raises:
         EngineError: The file cannot be read, a line is no JSON object, or nothing is there.
     """
     try:
-        content = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
-        rows = [json.loads(line) for line in content.decode("utf-8").split("\n") if line.strip()]
-    except (OSError, lzma.LZMAError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        rows = [json.loads(line) for line in read_packed(path).split("\n") if line.strip()]
+    except json.JSONDecodeError as error:
         raise EngineError(f"{path} cannot be read: {error}.") from None
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise EngineError(f"{path.name} holds no sentence, or a line that is no JSON object.")

@@ -6,7 +6,6 @@ with its error and with zeros, so that two engines are always compared on the sa
 
 import hashlib
 import json
-import lzma
 import math
 import statistics
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 from engines.base import ChatMessage, Engine, SamplingParams
 from errors import EngineError
 from evaluation.asking import Answer, ask
+from evaluation.labelled import read_packed
 from evaluation.result import as_json, must_be_new, write_text
 
 RESULTS, SAMPLES = "results.json", "samples.jsonl"
@@ -186,13 +186,8 @@ def rows_of(path: Path) -> list[tuple[int, dict[str, Any] | str]]:
     Raises:
         EngineError: The file cannot be read, or is empty.
     """
-    try:
-        content = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
-        lines = content.decode("utf-8").splitlines()
-    except (OSError, lzma.LZMAError, UnicodeDecodeError) as error:
-        raise EngineError(f"{path} cannot be read ({error}).") from None
     found: list[tuple[int, dict[str, Any] | str]] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_packed(path).splitlines(), 1):
         if not line.strip():
             continue
         try:
