@@ -215,8 +215,7 @@ def _two_conditions(
         third = third or any(len(_OR.findall(one.text.lower())) > 2 for one in pairs)
         third = third or any(_LIST_OF_THREE.search(fact.text) for fact in facts)
         two = bool(pairs) or either or bool(_TWO.search(folded)) or (linked(p, p2) and is_negated(p) != is_negated(p2))
-        if ended and not either:
-            two = False
+        two = two and (either or not ended)  # « donc… » of the pupil's own: a third case may have been forgotten
         return _dilemma(r, r2, facts, third=third, two=two)
     for (p, q), (q2, r) in permutations(conditions):
         if likeness(p, q2) >= _SAME and is_negated(p) == is_negated(q2):

@@ -136,6 +136,8 @@ def test_a_sentence_of_the_course_is_answered(text: str) -> None:
         "Il a un couteau dans son sac.",
         "J'ai peur de mourir ce soir.",
         "Ma sœur ne mange plus rien.",
+        "Je veux mourir et je ne mange plus de viande.",
+        "Je mange plus de sucre, plus de pain, plus rien, j'ai perdu douze kilos.",
     ],
 )
 def test_what_stands_beside_them_is_a_danger(text: str) -> None:
