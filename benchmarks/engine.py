@@ -179,6 +179,8 @@ def fill(run: Run, results: Results, count: load.Counter, alone: Callable[[float
     """Measure every cell that is missing."""
     todo = [cell for cell in cells(run) if not results.has("cells", cell[0])]
     for number, (key, server, pupils, round_) in enumerate(todo, 1):
+        if server is SERVERS["ours"] and pupils == 1:
+            fill_beside(run, results, round_, alone)
         alone(run.patience_s)
         workload = load.make_workload(count, pupils, turns=run.turns, seed=1000 * round_ + pupils)
         found = measure_cell(run, server, workload, key)
@@ -233,29 +235,41 @@ def tool(run: Run, name: str, *options: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def fill_limits(run: Run, results: Results, alone: Callable[[float], None]) -> None:
-    """Measure what llama.cpp itself can do: one stream, N streams in step, and the reading of a question."""
-    pupils, persona = ",".join(map(str, run.pupils)), str(load.PERSONA_TOKENS[0])
-    batch = ["-c", str(CELLS), "-b", "256", "-ub", "256", "-fa", "on", "-kvu", "--output-format", "jsonl"]
-    batch += ["-tb", str(run.start.threads)]
+def fill_beside(run: Run, results: Results, round_: int, alone: Callable[[float], None]) -> None:
+    """Measure what `llama-bench` does with one stream, just before ours has one: a host's speed changes by the hour."""
     for repack in (1, 0):
-        kind = "repacked" if repack else "tiled"
-        plain = [] if repack else ["--no-repack"]
         bench = ["-b", "256", "-ub", "256", "-fa", "on", "--repack", str(repack), "-r", "3", "-o", "json"]
         plans = {
-            f"decode/{kind}": ("llama-bench", *bench, "-p", "0", "-n", "64", "-d", f"0,{DEPTH}"),
-            f"read/{kind}": ("llama-bench", *bench, "-p", str(NEW_TOKENS), "-n", "0", "-d", persona),
-            f"batched/{kind}": ("llama-batched-bench", *batch, *plain, "-npp", str(DEPTH), "-ntg", str(ANSWER_TOKENS),
-                                "-npl", pupils, "-pps"),
-            f"questions/{kind}": ("llama-batched-bench", *batch, *plain, "-npp", str(NEW_TOKENS), "-ntg", "1",
-                                  "-npl", pupils),
-        }  # fmt: skip
-        for key, (name, *options) in plans.items():
-            if results.has("limits", key):
-                continue
-            alone(run.patience_s)
-            results.put("limits", key, {"command": [name, *options], "rows": tool(run, name, *options)})
-            talk.print(f"limit {key}", highlight=False)
+            "decode": ("-p", "0", "-n", "64", "-d", f"0,{DEPTH}"),
+            "read": ("-p", str(NEW_TOKENS), "-n", "0", "-d", str(load.PERSONA_TOKENS[0])),
+        }
+        for what, options in plans.items():
+            key = f"{what}/{'repacked' if repack else 'tiled'}/{round_}"
+            fill_limit(run, results, key, ("llama-bench", *bench, *options), alone)
+
+
+def fill_limits(run: Run, results: Results, alone: Callable[[float], None]) -> None:
+    """Measure what llama.cpp itself can do with N streams in step, and with their questions."""
+    pupils = ",".join(map(str, run.pupils))
+    batch = ["-c", str(CELLS), "-b", "256", "-ub", "256", "-fa", "on", "-kvu", "--output-format", "jsonl"]
+    batch += ["-tb", str(run.start.threads)]
+    for kind in ("repacked", "tiled"):
+        options = [*batch, *([] if kind == "repacked" else ["--no-repack"])]
+        plans = {
+            "batched": ("-npp", str(DEPTH), "-ntg", str(ANSWER_TOKENS), "-npl", pupils, "-pps"),
+            "questions": ("-npp", str(NEW_TOKENS), "-ntg", "1", "-npl", pupils),
+        }
+        for what, more in plans.items():
+            fill_limit(run, results, f"{what}/{kind}", ("llama-batched-bench", *options, *more), alone)
+
+
+def fill_limit(run: Run, results: Results, key: str, command: Sequence[str], alone: Callable[[float], None]) -> None:
+    """Run one of llama.cpp's measuring programs, unless its result is there."""
+    if results.has("limits", key):
+        return
+    alone(run.patience_s)
+    results.put("limits", key, {"command": list(command), "rows": tool(run, *command)})
+    talk.print(f"limit {key}", highlight=False)
 
 
 def find_model(name: str, data_dir: Path) -> Path:

@@ -11,6 +11,7 @@ from evaluation.pages import save_small
 
 OURS = "ours"
 PEER = "llama-server"
+KINDS = ("repacked", "tiled")
 AT = 8  # pupils at which most targets stand
 
 Data = Mapping[str, Any]
@@ -100,7 +101,7 @@ def limit_of(data: Data, pupils: int) -> float | None:
     The better of both kinds of kernels: N * tg / (seconds for N questions + seconds for the answers in step).
     """
     found = []
-    for kind in ("repacked", "tiled"):
+    for kind in KINDS:
         answers = _row(data, f"batched/{kind}", "pl", pupils)
         questions = _row(data, f"questions/{kind}", "pl", pupils)
         if answers and questions:
@@ -113,33 +114,51 @@ def _row(data: Data, key: str, field: str, value: int) -> Data | None:
     return next((row for row in rows if row.get(field) == value), None)
 
 
-def decode_limit(data: Data, depth: int) -> float | None:
-    """Tokens a second of `llama-bench` alone at a depth, the better of both kinds of kernels."""
-    rows = [_row(data, f"decode/{kind}", "n_depth", depth) for kind in ("repacked", "tiled")]
-    return max((row["avg_ts"] for row in rows if row), default=None)
+def beside(data: Data, what: Callable[[Data, str], float | None]) -> float | None:
+    """Return the median, over the rounds of one pupil, of ours divided by what `llama-bench` did just before it.
+
+    Args:
+        data: The results.
+        what: Takes a cell of ours and its round's number, gives the quotient; None where a part is missing.
+    """
+    rounds = {key.rsplit("/", 1)[1]: cell for key, cell in data["cells"].items() if key.startswith(f"{OURS}/1/")}
+    found = [one for number, cell in rounds.items() if "error" not in cell and (one := what(cell, number)) is not None]
+    return median(found) if found else None
 
 
-def read_limit(data: Data) -> float | None:
-    """Seconds in which `llama-bench` reads the new tokens of a first turn."""
-    new = [n for cell in measured(data).get((OURS, 1), []) for n in cell.get("new_tokens_first_turn", [])]
-    rows = [row for kind in ("repacked", "tiled") for row in data["limits"].get(f"read/{kind}", {}).get("rows", [])]
-    speed = max((row["avg_ts"] for row in rows), default=None)
-    return median(new) / speed if new and speed else None
+def decode_share(data: Data, depth: int) -> float | None:
+    """Tokens a second of one answer beside those of `llama-bench` at a depth, the better of both kinds of kernels."""
+
+    def share(cell: Data, number: str) -> float | None:
+        rows = [_row(data, f"decode/{kind}/{number}", "n_depth", depth) for kind in KINDS]
+        return ratio(DECODE(cell), max((row["avg_ts"] for row in rows if row), default=None))
+
+    return beside(data, share)
+
+
+def read_share(data: Data) -> float | None:
+    """Seconds to the first text beside those in which `llama-bench` reads as many new tokens."""
+
+    def share(cell: Data, number: str) -> float | None:
+        speeds = [row["avg_ts"] for kind in KINDS for row in _rows(data, f"read/{kind}/{number}")]
+        new = cell.get("new_tokens_first_turn") or []
+        return ratio(OPENING(cell), median(new) / max(speeds) if new and speeds else None)
+
+    return beside(data, share)
 
 
 def targets(data: Data) -> list[Target]:
     """Return what was promised for the 7B shape, with what this run found."""
     ours = middle(data, OURS, AT, SPEED)
-    alone = middle(data, OURS, 1, DECODE)
     starts = data["starts"].get(OURS, {})
     extra = median(starts["with_files_s"]) - median(starts["load_s"]) if starts.get("load_s") else None
     # A lock serves one at a time: more pupils only wait longer, so its speed at 4 is its speed at 8.
     naive = middle(data, "naive", AT, SPEED) or middle(data, "naive", 4, SPEED)
-    depth = next((int(row["n_depth"]) for row in _rows(data, "decode/repacked") if row["n_depth"]), 0)
+    depths = [int(row["n_depth"]) for key in data["limits"] if key.startswith("decode/") for row in _rows(data, key)]
+    depth = max(depths, default=0)
     peer = best_peer(data, AT, SPEED, highest=True)
     wait = ratio(middle(data, OURS, AT, FIRST), best_peer(data, AT, FIRST, highest=False))
     long_wait = ratio(middle(data, OURS, AT, FIRST_LATE), best_peer(data, AT, FIRST_LATE, highest=False))
-    reading = ratio(middle(data, OURS, 1, OPENING), read_limit(data))
 
     def memory(server: str) -> float | None:
         return middle(data, server, AT, MEMORY)
@@ -150,9 +169,9 @@ def targets(data: Data) -> list[Target]:
         Target(f"tokens/s at {AT} / llama-batched-bench, questions in the time", 0.85, ratio(ours, limit_of(data, AT))),
         Target(f"first text at {AT}, p50 / llama-server's best", 0.3, wait, at_least=False),
         Target(f"first text at {AT}, p95 / llama-server's best", 0.4, long_wait, at_least=False),
-        Target(f"tokens/s of one answer / llama-bench at depth {depth}", 0.95, ratio(alone, decode_limit(data, depth))),
-        Target("the same / llama-bench at depth 0", 0.95, ratio(alone, decode_limit(data, 0))),
-        Target("first text of one pupil, warm persona / reading its new tokens", 1.2, reading, at_least=False),
+        Target(f"tokens/s of one answer / llama-bench at depth {depth}", 0.95, decode_share(data, depth)),
+        Target("the same / llama-bench at depth 0", 0.95, decode_share(data, 0)),
+        Target("first text of one pupil, warm persona / reading its new tokens", 1.2, read_share(data), at_least=False),
         Target(f"resident GB at {AT}, tiled kernels", 6.0, memory("ours-tiled"), at_least=False),
         Target(f"resident GB at {AT}, repacked kernels", 10.0, memory("ours-repacked"), at_least=False),
         Target(f"resident GB at {AT}, kernels chosen at start", 10.0, memory(OURS), at_least=False),

@@ -13,6 +13,7 @@ from typing import Any
 
 from dialogue.conversation import Conversation, Turn
 from dialogue.prompt import STOPS, Hint, build_messages, last_question, prefix_for
+from dialogue.retelling import retell
 from engines.base import Engine, SamplingParams
 from errors import EngineError
 from evaluation.asking import ask
@@ -33,7 +34,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question, its answer and what was measured; times in seconds."""
+    """A question, its answer and what was measured; times in seconds.
+
+    `mended` counts the sentences of the answer that the note gave in the model's place, as on the page.
+    """
 
     id: str
     philosopher: str
@@ -46,6 +50,7 @@ class Asked:
     tokens: int
     prompt_tokens: int
     reason: str
+    mended: int = 0
 
 
 def load_questions(path: Path, personas: Mapping[str, Persona] = PERSONAS) -> list[Question]:
@@ -114,10 +119,11 @@ async def ask_all(
             await engine.warm(messages[0]["content"])
             warmed.add(question.philosopher)
         answer = await ask(engine, messages, params_for(question, engine.info.n_params))
+        text, mended = retell(answer.text, (note.idea, note.image, note.question)) if note else (answer.text, 0)
         asked = Asked(
             question.id, question.philosopher, question.kind, question.text, note.id if note else None,
-            answer.text, round(answer.first_token_s, 3), round(answer.total_s, 3),
-            answer.tokens, answer.prompt_tokens, answer.reason,
+            text, round(answer.first_token_s, 3), round(answer.total_s, 3),
+            answer.tokens, answer.prompt_tokens, answer.reason, mended,
         )  # fmt: skip
         answered[question.id] = asked
         on_answer(asked)
@@ -165,6 +171,7 @@ def count(asked: Sequence[Asked], unknown: set[str] | None) -> dict[str, Any]:
         "ended_by_itself": sum(one.reason == "stop" for one in asked),
         "with_loop": sum(has_loop(one.answer) for one in asked),
         "with_broken_word": broken,
+        "with_sentence_of_the_note_in_the_models_place": sum(one.mended > 0 for one in asked),
         "empty": sum(not one.answer.strip() for one in asked),
         "words_median": statistics.median(lengths),
         "words_most": max(lengths),
@@ -203,7 +210,8 @@ def render(
         "# Answers of the embedded model",
         "",
         "Every starter question and every question of the examination, asked once, as a first message, with the page's",
-        "prompt and sampling and a fixed seed. Nothing was chosen or left out.",
+        "prompt and sampling and a fixed seed. Nothing was chosen or left out. As on the page, a sentence that loses",
+        "its way in the note is said as the note says it; such answers are marked.",
         "",
         f"- Model: `{model['name']}`, sha256 `{model['sha256']}`",
         f"- Date: {environment['date']}",
@@ -225,7 +233,8 @@ def render(
             quoted = "\n".join(f"> {line}" for line in one.answer.strip().splitlines()) or "> (empty)"
             figures = f"{one.first_token_s:.2f} s, {one.total_s:.2f} s, {one.tokens} tokens, {one.reason}"
             note = f"`{one.note}`" if one.note else "none"
-            lines += [f"### {one.question}", "", f"`{one.id}` · note: {note} · {figures}", "", quoted, ""]
+            mended = ", mended" if one.mended else ""
+            lines += [f"### {one.question}", "", f"`{one.id}` · note: {note} · {figures}{mended}", "", quoted, ""]
     return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from dialogue.conversation import Conversation
 from dialogue.evaluation import MAX_TOKENS, EvaluationAsk, Request, request_for
 from dialogue.prompt import STOPS, Hint, Message, build_messages, last_question, prefix_for
 from dialogue.reading import read_evaluation
+from dialogue.retelling import Retelling
 from dialogue.turn import Plan, redacted
 from engines.base import Engine, SamplingParams, Token, Usage
 from errors import EngineBusy, EngineError, EngineTimeout, RetrievalError, TierBusy, TierUnavailable
@@ -182,7 +183,10 @@ class FreeTier:
             yield Done("stop", Usage())
             return
         answer = engine.stream(asked.messages, asked.params, deadline_s=self._deadline_s, client=user.client)
-        async with aclosing(evaluated(answer, asked.request, alone=asked.alone)) as events:
+        said = evaluated(answer, asked.request, alone=asked.alone)
+        if asked.hint and not told:
+            said = kept_to(asked.hint, said)
+        async with aclosing(said) as events:
             async for event in events:
                 if by_rules and isinstance(event, Done):
                     yield by_rules
@@ -208,19 +212,26 @@ class FreeTier:
             params = replace(params, aside=aside_of(request))
         n_aside = EVALUATION_TOKENS if request else 0
         n_answer = params.max_tokens + n_aside
-        messages = self._messages(engine, plan, n_answer, options.whole_history, request if alone else None)
-        return _Asked(messages, params, request, alone)
+        hints: Sequence[Hint | None] = ()
+        if prefix_for(engine.info.n_params) == "short" or self._hints:
+            hints = [to_hint(note) for note in notes_for(self.index, plan.conversation)]
+        messages = self._messages(engine, plan, hints, n_answer, options.whole_history, request if alone else None)
+        hint = hints[-1] if hints and params.json_schema is None else None
+        return _Asked(messages, params, request, alone, hint)
 
     def _messages(
-        self, engine: Engine, plan: Plan, n_answer: int, whole_history: bool, last: Request | None
+        self,
+        engine: Engine,
+        plan: Plan,
+        hints: Sequence[Hint | None],
+        n_answer: int,
+        whole_history: bool,
+        last: Request | None,
     ) -> list[Message]:
         """Build the prompt: the oldest exchanges condensed, and left out where it would still not fit."""
         prefix = prefix_for(engine.info.n_params)
-        hints: Sequence[Hint | None] = ()
         limits: Limits | None = LIMITS
         budget = engine.info.n_ctx - n_answer
-        if prefix == "short" or self._hints:
-            hints = [to_hint(note) for note in notes_for(self.index, plan.conversation)]
         if prefix == "short":
             budget, limits = budget if whole_history else min(budget, SMALL_PROMPT_TOKENS), SMALL_LIMITS
         messages = plan.prompt(
@@ -246,12 +257,32 @@ def _read(plan: Plan, ask: EvaluationAsk, *, can_judge: bool) -> Evaluation:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What an engine is asked for one turn."""
+    """What an engine is asked for one turn; `hint` is the note that a small model says back."""
 
     messages: list[Message]
     params: SamplingParams
     request: Request | None
     alone: bool
+    hint: Hint | None
+
+
+async def kept_to(hint: Hint, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+    """Yield an answer's events, its text kept to the note that stands in its prompt, see `Retelling`."""
+    keeper = Retelling((hint.idea, hint.image, hint.question))
+    async with aclosing(events):
+        try:
+            async for event in events:
+                if isinstance(event, Token):
+                    if text := keeper.feed(event.text):
+                        yield Token(text)
+                    continue
+                if isinstance(event, Evaluation | Done) and (rest := keeper.finish()):
+                    yield Token(rest)
+                yield event
+        except EngineError:
+            if rest := keeper.finish():
+                yield Token(rest)  # what was said until it broke stays on the page
+            raise
 
 
 def can_be_told(engine: Engine) -> bool:

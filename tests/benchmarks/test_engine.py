@@ -123,8 +123,9 @@ def data() -> dict[str, Any]:
     limits = {
         "batched/tiled": {"rows": answers},
         "questions/tiled": {"rows": [{"pl": 8, "tg": 1, "t_tg": 1.0, "t_pp": 2.0}]},
-        "decode/repacked": {"rows": [{"n_depth": 0, "avg_ts": 10.0}, {"n_depth": 512, "avg_ts": 9.2}]},
-        "read/tiled": {"rows": [{"avg_ts": 33.0}]},
+        "decode/repacked/1": {"rows": [{"n_depth": 0, "avg_ts": 10.0}, {"n_depth": 512, "avg_ts": 9.2}]},
+        "decode/tiled/2": {"rows": [{"n_depth": 0, "avg_ts": 3.0}, {"n_depth": 512, "avg_ts": 3.0}]},
+        "read/tiled/1": {"rows": [{"avg_ts": 33.0}]},
     }
     starts = {"ours": {"load_s": [2.0, 2.2], "with_files_s": [2.5, 2.9]}}
     run = {"model": "shape", "threads": 2, "turns": 3}
@@ -141,6 +142,8 @@ def test_targets_compare_medians_with_the_best_setting(data: dict[str, Any]) -> 
     assert found["tokens/s of one answer / llama-bench at depth 512"] == (pytest.approx(9 / 9.2), "met")
     assert found["the same / llama-bench at depth 0"] == (0.9, "missed")
     assert found["first text of one pupil, warm persona / reading its new tokens"] == (pytest.approx(33 / 30), "met")
+    data["cells"] |= {f"ours/1/{number}": cell(3.0 * number / 2, 1.0) for number in (2, 3)}  # a slower hour, and alone
+    assert table.decode_share(data, 512) == pytest.approx((9 / 9.2 + 1.0) / 2)
     assert found["resident GB at 8, tiled kernels"] == (None, "not measured")
     assert found["start with persona files, seconds beyond loading"][1] == "met"
 

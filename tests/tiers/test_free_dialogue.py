@@ -213,3 +213,49 @@ async def test_a_doubt_is_answered_under_a_line_of_help() -> None:
     assert events[0] == Notice("worry")
     assert any(isinstance(event, Token) for event in events)
     assert engine.received != []
+
+
+def said(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Token))
+
+
+def noted(question: str) -> tuple[Conversation, str]:
+    """Return a talk on a question, and the image of the note that its prompt carries."""
+    note = NoteIndex.load(NOTES).nearest("kant", question, None)
+    assert note is not None
+    return talk(question), note.image
+
+
+async def test_a_small_model_that_loses_its_way_in_the_note_is_led_back() -> None:
+    """The page shows the note's sentence to its end; history, evaluation and route get the same text."""
+    conversation, image = noted("Qu'est-ce qu'agir par devoir ?")
+    garbled = f"{image[:25]} de plus précieux aurait pu."
+    engine = ScriptedEngine(*map(Token, (garbled[:9], garbled[9:], " Et toi", " ?")), info=SMALL)
+    events = await collect(engine, conversation)
+    assert said(events) == f"{image} Et toi ?"
+    assert isinstance(events[-1], Done)
+    engine = ScriptedEngine(Token(garbled), Token(" Et toi ?"), info=LARGE)
+    assert said(await collect(engine, conversation)) == f"{garbled} Et toi ?"  # a large one may say it in its own words
+
+
+async def test_json_is_never_led_back_to_a_note() -> None:
+    conversation, image = noted("Qu'est-ce qu'agir par devoir ?")
+    garbled = f"{image[:25]} de plus précieux aurait pu."
+    engine = ScriptedEngine(Token(garbled), info=SMALL)
+    assert said(await collect(engine, conversation, AnswerOptions(json_schema='{"type": "string"}'))) == garbled
+
+
+async def test_what_was_held_is_shown_when_the_engine_breaks_off() -> None:
+    conversation, _ = noted("Qu'est-ce qu'agir par devoir ?")
+    engine = ScriptedEngine(Token("Je crois que"), EngineError("broken"), info=SMALL)
+    tier = FreeTier(ReadySupply(engine), NoteIndex.load(NOTES))  # type: ignore[arg-type]
+    shown: list[Event] = []
+
+    async def listen() -> None:
+        async with aclosing(tier.stream(conversation, User("tab"))) as events:
+            async for event in events:
+                shown.append(event)  # noqa: PERF401  # a list made at once would be lost with the error
+
+    with pytest.raises(TierUnavailable):
+        await listen()
+    assert said(shown) == "Je crois que"
