@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from rapidfuzz.distance import Indel, Prefix
 
 _END = re.compile(r"[.?!…]+(?:\s*[»”\"])*(?=\s+[^\s»”\"?!.…])")  # « je ? » ends behind its quotation mark
+_LAST_END = re.compile(r"[.?!…]+(?:\s*[»”\"])*$")
 _ALIKE = 0.65  # of the letters, in order: sentences that lost their way had .68 and more, the model's own .55 and less
 _BEGUN_CHARS = 18  # said as the note says them: longer than « Est-ce que c'est », which begins many questions
 
@@ -18,6 +19,7 @@ class Retelling:
 
     What is word for word the note's is passed on at once. A sentence that leaves the note is held until it ends: where
     it began as the note's, or is nearly the note's, the note's is said to its end; else the model's own words are.
+    A sentence without its end, as `max_tokens` leaves it, is left so.
     However the answer is cut into pieces, the pieces returned join to the same text.
 
     Args:
@@ -36,23 +38,31 @@ class Retelling:
     def feed(self, text: str) -> str:
         """Take the next piece; return what can be shown."""
         self._sentence += text
-        shown = ""
+        shown = self._take_space()
         while end := _END.search(self._sentence):
             rest = self._sentence[end.end() :]
             self._sentence = self._sentence[: end.end()]
             shown += self._end_sentence()
-            gap = len(rest) - len(rest.lstrip())
-            shown += rest[:gap]
-            self._sentence = rest[gap:]
+            self._sentence = rest
+            shown += self._take_space()
         return shown + self._pass_on()
 
     def finish(self) -> str:
-        """Return what was held, once the answer is over."""
-        if not self._sentence:
-            return ""
+        """Return what was held, once the answer is over; a sentence that was cut short is left as it was cut."""
         end = len(self._sentence.rstrip())
         space, self._sentence = self._sentence[end:], self._sentence[:end]
-        return self._end_sentence() + space if self._sentence else space
+        if _LAST_END.search(self._sentence):
+            return self._end_sentence() + space
+        shown = self._sentence[self._passed :]
+        self._sentence, self._passed = "", 0
+        return shown + space
+
+    def _take_space(self) -> str:
+        """Return the white space before a sentence's first word: it is nobody's, and is shown as it is."""
+        words = self._sentence.lstrip()
+        space = self._sentence[: len(self._sentence) - len(words)]
+        self._sentence = words
+        return space
 
     def _pass_on(self) -> str:
         """Return what of the open sentence is the note's so far and was not yet shown."""

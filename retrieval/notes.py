@@ -35,7 +35,7 @@ MIN_HYBRID = 3.0  # at 4.0 three of 60 real questions of pupils got no note (dat
 # ten questions that a note answers is 7.9 or more; of those that none answers, the middle one is 5.8.
 MEANING_STATIC, MIN_STATIC = 20.0, 6.0
 # For citations. The words of a pupil are far from any book: with the threshold of other collections (.31) 37 of 100
-# questions that a note answers would get a source. Chosen on the same half: 67, and 80 of 100 others are held back; on
+# questions that a note answers would get a source. Chosen on the same half: 68, and 80 of 100 others are held back; on
 # the half set aside 72 and 100. Messages of data/queries, written by who wrote the keywords: 97 and 66. Static vectors
 # keep .31: with it 77 and 73, 68 and 87; with .24 half of the others would get one.
 RELEVANT_NOTE = 0.24
@@ -47,6 +47,7 @@ ABOUT_SPEAKING = frozenset(
         "lien rapport suivre pige pigé capté paumé perdu perdue saisir"
     )
 )
+QUOTES = frozenset('«“"')  # what is quoted is named, even where no word of it is searched: « je »
 VECTORS = "vectors.json"  # beside the notes: which embedder made the .npy files, and of which words
 
 
@@ -279,7 +280,8 @@ class NoteIndex:
         for text, weight in ((message, 1.0), (context or "", CONTEXT_WEIGHT)):
             # A word asked twice says no more than once.
             stems = list(dict.fromkeys(search_tokens(text)))
-            if not stems or (context and text == message and ABOUT_SPEAKING.issuperset(stems)):
+            of_speaking = ABOUT_SPEAKING.issuperset(stems) and QUOTES.isdisjoint(text)
+            if not stems or (context and text == message and of_speaking):
                 continue
             words = self._indexes[philosopher].scores(stems)
             total += weight * (words + self._meaning(philosopher, text))

@@ -216,7 +216,8 @@ class FreeTier:
         if prefix_for(engine.info.n_params) == "short" or self._hints:
             hints = [to_hint(note) for note in notes_for(self.index, plan.conversation)]
         messages = self._messages(engine, plan, hints, n_answer, options.whole_history, request if alone else None)
-        hint = hints[-1] if hints and params.json_schema is None else None
+        # JSON is said as its schema asks, and the note's words could hold what a caller's stop had kept out.
+        hint = None if options.json_schema or options.stop or not hints else hints[-1]
         return _Asked(messages, params, request, alone, hint)
 
     def _messages(

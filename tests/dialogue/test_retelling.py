@@ -27,7 +27,7 @@ def told(text: str, *cuts: int) -> tuple[str, int]:
     [
         ("Que verrais-tu si tu n'avais rien faire pendant une heure ?", NOTE[2]),
         ("Que verrais-tu si tu n'avais plus de plus précieux aurait pu ?", NOTE[2]),
-        ("Que verrais-tu si tu n'avais rien", NOTE[2]),
+        ("\n  Que verrais-tu si tu n'avais rien faire pendant une heure ? ", f"\n  {NOTE[2]} "),
         ("Oui. Hier on disait : Karl veut manger ; aujourd'hui on dit « je ? »", f"Oui. {NOTE[1]}"),
         ("Le peintre voit davantage parce qu'il est moins occupé d'agir. Et toi ?", f"{FIRST} Et toi ?"),
     ],
@@ -46,6 +46,9 @@ def test_a_sentence_that_leaves_the_note_is_said_as_the_note_says_it(said: str, 
         "",
         "  ",
         "Oui… « Non ? » Bon.\n\nEt après ",
+        f" {NOTE[1]}\n\n {NOTE[2]}",
+        "Que verrais-tu si tu n'avais rien",  # cut by `max_tokens` or by a stop
+        "Que verrais-tu si tu n'avais rien faire pendant ",
     ],
 )
 def test_the_notes_own_words_and_the_models_own_are_left_alone(said: str) -> None:
@@ -68,7 +71,7 @@ def test_without_a_note_everything_passes_at_once() -> None:
 
 
 SENTENCES = st.sampled_from([*split(" ".join(NOTE)), "Que verrais-tu si tu n'avais rien faire une heure ?", "« je ? »",
-                             "L'artiste", "Non.", "?", "»", " ", "\n", "Hier il disait", "…"])  # fmt: skip
+                             "L'artiste", "Non.", "?", "»", " ", "\n", " \n", "Hier il disait", "…"])  # fmt: skip
 
 
 @given(st.lists(SENTENCES, max_size=6).map(" ".join), st.data())

@@ -101,6 +101,12 @@ def test_who_asks_what_was_meant_stays_with_what_was_said(index: NoteIndex, mess
         assert (index.scores("spinoza", named, asked) == index.scores("spinoza", named)).all()
 
 
+@pytest.mark.parametrize("message", ["Que veut dire « je » ?", 'ça veut dire quoi, "je" ?', "Dire “je”, c'est quoi ?"])
+def test_what_is_quoted_is_a_subject_though_no_word_of_it_is_searched(index: NoteIndex, message: str) -> None:
+    asked = "Que resterait-il de l'espace si personne ne regardait ?"
+    assert (index.scores("kant", message, asked) == index.scores("kant", message)).all()
+
+
 def test_a_note_already_used_leaves_its_place_to_the_next(index: NoteIndex) -> None:
     question = "A-t-on le droit de mentir à un assassin ?"
     first = index.nearest("kant", question)

@@ -227,7 +227,7 @@ def noted(question: str) -> tuple[Conversation, str]:
 
 
 async def test_a_small_model_that_loses_its_way_in_the_note_is_led_back() -> None:
-    """The page shows the note's sentence to its end; history, evaluation and route get the same text."""
+    """Whoever asks the tier gets the note's sentence to its end: the mending is not the page's alone."""
     conversation, image = noted("Qu'est-ce qu'agir par devoir ?")
     garbled = f"{image[:25]} de plus précieux aurait pu."
     engine = ScriptedEngine(*map(Token, (garbled[:9], garbled[9:], " Et toi", " ?")), info=SMALL)
@@ -238,11 +238,19 @@ async def test_a_small_model_that_loses_its_way_in_the_note_is_led_back() -> Non
     assert said(await collect(engine, conversation)) == f"{garbled} Et toi ?"  # a large one may say it in its own words
 
 
-async def test_json_is_never_led_back_to_a_note() -> None:
+@pytest.mark.parametrize("options", [AnswerOptions(json_schema='{"type": "string"}'), AnswerOptions(stop=("moral",))])
+async def test_what_its_caller_bounds_is_never_led_back_to_a_note(options: AnswerOptions) -> None:
     conversation, image = noted("Qu'est-ce qu'agir par devoir ?")
     garbled = f"{image[:25]} de plus précieux aurait pu."
     engine = ScriptedEngine(Token(garbled), info=SMALL)
-    assert said(await collect(engine, conversation, AnswerOptions(json_schema='{"type": "string"}'))) == garbled
+    assert said(await collect(engine, conversation, options)) == garbled
+
+
+async def test_an_answer_cut_by_its_length_is_shown_as_it_was_cut() -> None:
+    conversation, image = noted("Qu'est-ce qu'agir par devoir ?")
+    cut = f"{image[:25]} de plus pré"
+    engine = ScriptedEngine(Token(cut), Finished("length", Usage()), info=SMALL)
+    assert said(await collect(engine, conversation, AnswerOptions(max_tokens=8))) == cut
 
 
 async def test_what_was_held_is_shown_when_the_engine_breaks_off() -> None:
