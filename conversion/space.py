@@ -16,7 +16,7 @@ HUB = "https://huggingface.co"
 RUNTIME = (
     "app.py", "cli.py", "errors.py", "roles.py", "settings.py", "config.yaml", "README.md", "LICENSE", "ui", "service",
     "tiers", "dialogue", "personas", "engines", "retrieval", "conversion", "data/notes", "data/safety", "models/demo",
-    "models/embedder", "docs/img",
+    "models/embedder", "QUICKSTART.md", "USAGE.md", "docs",
 )  # fmt: skip
 DEBIAN_PACKAGES = "libgomp1\n"  # llama.cpp's threads
 REPO = re.compile(r"[\w.-]+/[\w.-]+")

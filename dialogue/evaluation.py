@@ -294,6 +294,12 @@ def has_words(text: str) -> bool:
     return len(re.findall(r"\w{2,}", text)) > 1
 
 
+def _quotes(said: str, quote: str) -> bool:
+    """Whether a message has a quotation, from word to word: a letter or two stand in every one."""
+    begins, ends = r"(?<!\w)" if quote[0].isalnum() else "", r"(?!\w)" if quote[-1].isalnum() else ""
+    return re.search(r"\w\w", quote) is not None and re.search(begins + re.escape(quote) + ends, said) is not None
+
+
 def accept(text: str | None, said: Sequence[str]) -> tuple[dict[str, Any] | None, Result]:
     """Return the evaluation that a model wrote, or None and why it is refused.
 
@@ -321,7 +327,8 @@ def accept(text: str | None, said: Sequence[str]) -> tuple[dict[str, Any] | None
     if any(assess_answer(data[name]).stops for name in ("these", "suite")):
         return None, "invalid"
     quote = _folded(data["preuve"])
-    if not quote or not any(quote in _folded(one) for one in said):
+    offered = any(quote == _folded(one) for one in quotes_from(said))  # it may be of one letter, or cut within a word
+    if not quote or not (offered or any(_quotes(_folded(one), quote) for one in said)):
         return None, "unsupported"
     return {"reperes": [], **data}, "ok"
 

@@ -10,12 +10,12 @@ import re
 import tomllib
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any, Literal
 
-from dialogue.french import fold, in_order, likeness, stems
+from dialogue.french import fold, in_order, likeness, split_sentences, stems
 from dialogue.premises import (
     ALIKE,
     Fact,
@@ -26,8 +26,10 @@ from dialogue.premises import (
     fact_of,
     facts_of,
     is_negated,
+    is_sure,
     numbers,
     punctuated,
+    says_something,
 )
 from dialogue.scheme_score import Clause, clauses, has, linked, shared, supposed
 from personas import get_scheme
@@ -63,6 +65,7 @@ _BOTH = re.compile(
 _TWO = re.compile(r"\bde deux choses l'une\b|\bl'un (?:ou l'autre|des deux est)\b|\bdeux (?:cas|branches|voies)\b")
 _LIKEWISE = re.compile(r"\bde meme\b|\bla meme chose\b|\baussi\b|\bpareil\b|\bnon plus\b|\btout autant\b")
 _GOES_ON = re.compile(r"\b(?:encore|toujours|idem)\b|^(?:ce |c'|ca )")  # it may say the other branch's end again
+_IT_IS = re.compile(r"^(?:c'est|ce sera|ca|cela|il en (?:va|est)|de meme|pareil|idem|la meme chose)\b")
 _LIST_OF_THREE = re.compile(r",\s+(?!(?:ou|soit)\b)[^,;:]+\s(?:ou|soit)\b")  # « démissionner, mentir ou avouer »
 _THE_CASE = re.compile(r"^(?:c'est|tel est) le cas$")
 _RULED_OUT = re.compile(r"\b(?P<which>premier|seconde?|deuxieme)e? cas (?:est exclu|est ecarte|ne tient pas)")
@@ -77,7 +80,8 @@ _FALSE_LAW = re.compile(
     re.I,
 )
 _NONE_CLAUSE = re.compile(
-    r"(?:\bqu(?:e |['’])|\bdonc |\b(?:il )?(?:n['’])?y ?a |« ?)(?P<none>(?:nul|nulle|aucune?) [^.,;?»]+)", re.I
+    r"(?:\bqu(?:e |['’])|\bdonc |\b(?:il )?(?:n['’])?y ?a |« ?)(?P<none>(?:nul|nulle|aucune?) [^.,;?»]+)",
+    re.I,
 )
 _SENSES = re.compile(
     r"(?:(?::|\bveut dire|\bse dit (?:de|du|d['’])|\bdésigne|\bil y a|\bdistinguons)\s*)(?P<first>[^.:;«»]+?)"
@@ -85,7 +89,7 @@ _SENSES = re.compile(
     re.I,
 )
 _HOLDS = re.compile(
-    r"(?:\bvaut|\bconvient|\bmarche|\bvraie?)\s+(?:(?:que|seulement|uniquement)\s+|qu['’])?"
+    r"(?:\bvaut|\bconvient|\bmarche|(?<!pas )(?<!plus )\bvraie?)\s+(?:(?:que|seulement|uniquement)\s+|qu['’])?"
     r"(?:pour|à|au|aux|de|du|des|dans)\s+(?P<sense>[^.,;?!]+)",
     re.I,
 )
@@ -119,10 +123,15 @@ _OF_TERMS = re.compile(r"» contredi|\b(?:opposition|oppose|identi\w+|analogie|d
 
 
 _WORDS: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-# Words of the pupil's that the philosopher would say of himself.
-_PERSONAL = re.compile(
-    r"\b(?:je|tu|nous|vous|me|te|moi|toi|mon|ma|mes|ton|ta|tes|notre|nos|votre|vos)\b|\b[jmt]['’]", re.I
+# A rule that is denied or doubted as a whole: « il est faux que si on est riche, on est heureux ».
+_NO_RULE = re.compile(
+    r"\b(?:faux|absurde|doute|nie|pas (?:vrai|sur|certain|clair|dit)|(?:crois|pense) pas)\b[^.;:]{0,25}?"
+    r"\b(?:que |qu')(?:si\b|s'ils?\b|quand\b|soit\b|ou\b)"
 )
+_GIVEN = re.compile(r"\b(?:si|sachant|puisque|quand) ", re.I)  # « si « Tout A est B » est faux, que vaut… ? »
+_ENDINGS = frozenset(("", "s", "x", "e", "t", "es", "nt", "ent"))
+_COPULA = re.compile(r"\b(?:est|sont|soit|soient) (?P<predicate>.+)")
+_ELSE = re.compile(r"\b(?:sinon|autrement)\b")  # « S'il pleut, je reste, sinon je sors » is two rules
 
 
 @dataclass(frozen=True)
@@ -155,13 +164,11 @@ class Inference:
     def spoken(self) -> str:
         """What the philosopher says where the model is too small to say it: conclusion, reason, question.
 
-        >>> infer("Si Tom lit, alors Tom sait. Or Tom lit.").spoken.partition(" La forme")[0]
-        'Donc Tom sait.'
+        >>> infer("Si Tom lit, alors Tom sait. Or Tom lit.").spoken.partition(" Ton")[0]
+        "Donc, d'après tes prémisses : « Tom sait »."
         """
         said = _WORDS[self.outcome]
-        quotes = "quotes" in said and _PERSONAL.search(self.clause)
-        says = said["quotes" if quotes else "says"].format(clause=self.clause, of=self.of)
-        says = re.sub(r"^Donc (?=si\b|s'ils?\b)", "Donc, ", says)
+        says = said["says"].format(clause=self.clause, of=self.of)
         why = said.get("why", "").format(name=self._name, form=get_scheme(self.scheme).form)
         asks = said["asks"][zlib.crc32(self.clause.encode()) % len(said["asks"])]
         return f"{says} {why or _WORDS['reasons'][self.scheme]} {asks}"
@@ -184,12 +191,16 @@ def infer(text: str) -> Inference | None:
     found = clauses(punctuated(text))
     if len(found) > _MOST_CLAUSES or any(one.condition and _NO_PREMISE.search(fold(one.text)) for one in found):
         return None
+    if any(not one.bare and _NO_RULE.search(fold(one.text)) for one in found):
+        return None
     given = [one for one in found if not one.concludes]
     if any(one.condition and _OR.search(" ".join(one.condition).lower()) for one in given):
         return None
+    if any(one.condition and _ELSE.search(fold(one.condition[1])) for one in given):
+        return None
     supposes = any(supposed(one.text) and _SUPPOSES.search(fold(one.text)) for one in found)
     conditions = [] if supposes else conditions_of(given)
-    facts = facts_of(given)
+    facts, held = facts_of(given), [fact_of(one.text) for one in given if one.bare]
     pairs = [one for one in given if one.either]
     folded = fold(text)
     ended = any(one.concludes and one.bare for one in found)  # the pupil has drawn a conclusion
@@ -201,7 +212,7 @@ def infer(text: str) -> Inference | None:
         return _alternative(pairs[0], facts, folded, ended)
     if conditions or pairs:
         return None
-    return _distinction(text, folded) or _opposition(text, facts, folded) or _absurd(found, folded)
+    return _distinction(text, folded) or _opposition(text, facts, held, folded) or _absurd(found, folded)
 
 
 def _two_conditions(
@@ -209,6 +220,11 @@ def _two_conditions(
 ) -> Inference | None:
     """A dilemma, or a chain."""
     (p, r), (p2, r2) = conditions
+    if any(_settles(fact, one) for fact in facts for one in (p, p2)):
+        return None  # more follows than the form of both says
+    sides = [side for pair in pairs for side in pair.either or ()]
+    if sides and not all(not says_something(one) or any(shared(one, side) for side in sides) for one in (p, p2)):
+        return None  # the branches are not those of the alternative
     third = bool(_THIRD.search(folded))
     either = any(_OR.search(fact.text.lower()) and (shared(fact.text, p) or shared(fact.text, p2)) for fact in facts)
     if pairs or third or either or _TWO.search(folded) or "dilemme" in folded:
@@ -229,6 +245,12 @@ def _two_conditions(
     return None
 
 
+def _settles(fact: Fact, branch: str) -> bool:
+    """Whether a fact asserts a branch or rules it out, and does not name both."""
+    names_both = _OR.search(fact.text.lower()) or _QUOTED.search(fact.text) or _TWO.search(fold(fact.text))
+    return not names_both and fact.says(branch) != 0 and covered(branch, fact.text) == 1
+
+
 def _dilemma(r: str, r2: str, facts: Sequence[Fact], *, third: bool, two: bool) -> Inference | None:
     """Two branches that end alike, or do not.
 
@@ -243,9 +265,7 @@ def _dilemma(r: str, r2: str, facts: Sequence[Fact], *, third: bool, two: bool) 
         return Inference("DI", "open", r)
     told = fold(r2)
     likewise = bool(_LIKEWISE.search(told))
-    if (_alike(r, r2) and likeness(r, r2) >= _ONE_END) or (
-        likewise and (shared(r, r2) > 0 or len(content(_LIKEWISE.sub("", told))) <= 2)
-    ):
+    if (_alike(r, r2) and likeness(r, r2) >= _ONE_END) or (likewise and (shared(r, r2) > 0 or _IT_IS.match(told))):
         return Inference("DI", "follows", r) if two else None
     # « les passagers s'inquiètent… son silence les inquiète »: the same end in other words
     again = likewise or has(content(r2), _last(r)) or bool(_GOES_ON.search(told))
@@ -275,7 +295,7 @@ def _one_condition(condition: tuple[str, str], facts: Sequence[Fact]) -> Inferen
     if _ONLY_IF.search(q):  # « je ne réussis que si je travaille » is the converse
         return None
     if _THE_CASE.match(fold(p)):  # « P. Or, quand c'est le cas, Q. »
-        return Inference("MP", "follows", q) if facts else None
+        return Inference("MP", "follows", q) if facts and is_sure(facts[0]) else None
     met = about(facts, p, q)
     if met is None:
         return None
@@ -338,14 +358,15 @@ def _sense(text: str, which: str) -> str | None:
     return found["first" if fold(which).startswith("premi") else "second"].strip() if found else None
 
 
-def _opposition(text: str, facts: Sequence[Fact], folded: str) -> Inference | None:
+def _opposition(text: str, facts: Sequence[Fact], held: Sequence[Fact], folded: str) -> Inference | None:
     """One case against a law: the law falls. Or two propositions of which one is the contradictory of the other."""
     false, none = _FALSE_LAW.search(text), _NONE_CLAUSE.search(text)
-    if false and none:  # both « all » and « none » may be false
+    law_is = (false["law"] or false["quoted"]) if false else ""
+    if none and linked(none["none"], law_is):  # both « all » and « none » may be false
         return Inference("OP", "open", none["none"].strip())
     quoted = _QUOTED.findall(text)
     if not quoted:
-        return None if _THIRD.search(folded) or "absurde" in folded else _against_a_law(facts)
+        return None if _THIRD.search(folded) or "absurde" in folded else _against_a_law(facts, held)
     laws = [one for one in quoted if _ALL.match(fold(one)) or _NONE.match(fold(one))]
     if len(laws) != 1 or len(quoted) > 2 or "induction" in folded:
         return None
@@ -353,36 +374,72 @@ def _opposition(text: str, facts: Sequence[Fact], folded: str) -> Inference | No
     others = [one for one in quoted if one != law]
     if others and not (_SOME.match(fold(others[0])) and is_negated(others[0]) != is_negated(law)):
         return None
-    told = fold(re.sub(r"«[^»]*»", lambda one: "LAW" if one[0].strip("« »") == law else "CASE", text)).lower()
+    stated = " ".join(one for one in split_sentences(text) if not one.rstrip(" »").endswith("?") or _GIVEN.search(one))
+    told = fold(re.sub(r"«[^»]*»", lambda one: "LAW" if one[0].strip("« »") == law else "CASE", stated)).lower()
     if found := re.search(r"\b(law|case)\b(?: \w+){0,3}? (?:est|etant|soit) (vraie?|fausse|faux)\b", told):
         of_law, true = found[1] == "law", found[2].startswith("vrai")
         if not others:
             return None
         return Inference("OP", "false" if true else "follows", others[0] if of_law else law)
-    cases = [one for one in facts if not _QUOTED.search(one.text) and linked(one.text, law)]
-    if len(cases) == 1:
-        odd = is_negated(cases[0].text) != cases[0].denied
-        return Inference("OP", "false", law) if odd != is_negated(law) else None
-    return None
+    given = bool(others) or "opposition" in folded
+    cases = [one for one in facts if not _QUOTED.search(one.text) and _denies(one, law, given=given)]
+    return Inference("OP", "false", law) if len(cases) == 1 else None
 
 
-def _against_a_law(facts: Sequence[Fact]) -> Inference | None:
-    """« Tous les X… Or ce X ne… pas »: one law and one fact that denies it of a case."""
-    laws = [one for one in facts if _ALL.match(fold(one.text)) or _NONE.match(fold(one.text))]
+def _denies(case: Fact, law: str, *, given: bool = False) -> bool:
+    """Whether a fact denies of one case what a law says of all, and just that.
+
+    Args:
+        case: The fact.
+        law: « Tout A est B ».
+        given: Whether the pupil says that the case is one of the law's: else it has to bear the name of its kind.
+    """
+    of = _LAW_OF.match(fold(law))
+    if of is None or case.says(law) >= 0 or not is_sure(replace(case, denied=False)):
+        return False
+    said, told = content(case.text), fold(case.text)
+    ends = (
+        _COPULA.search(fold(law)) if given else None
+    )  # « tout acte honnête est moral »: of the case, « moral » is denied
+    due = content(ends["predicate"] if ends else law.partition(" ")[2]) - stems(of["noun"])
+    if not all(any(_is_form_of(one, word) for one in said) for word in due):
+        return False
+    subject = stems(told.split(" n")[0])
+    return given or bool(_POINTS_AT_ONE.match(told)) or any(has(subject, one) for one in stems(of["noun"]))
+
+
+def _is_form_of(one: str, other: str) -> bool:
+    """Whether two stems are of one word: « cherche », « cherchent »; « mort » and « mortel » are two."""
+    short, long = sorted((one, other), key=len)
+    return long.startswith(short) and long[len(short) :] in _ENDINGS
+
+
+def _against_a_law(facts: Sequence[Fact], held: Sequence[Fact]) -> Inference | None:
+    """« Tous les X… Or ce X ne… pas »: one law and one fact that denies it of a case.
+
+    Args:
+        facts: What is asserted outright.
+        held: What is said at all: « on soutient que tout X… ».
+    """
+    laws = [one for one in held if _ALL.match(fold(one.text)) or _NONE.match(fold(one.text))]
     cases = [one for one in facts if one not in laws and stems(one.text)]
     if len(laws) != 1 or laws[0].denied:
         return None
     law = Fact(laws[0].text.partition(",")[0])
-    against = [one for one in cases if likeness(one.text, law.text) >= ALIKE and one.says(law.text) < 0]
-    of = _LAW_OF.match(fold(law.text))
-    if len(against) != 1 or _NO_LAW.search(fold(law.text)) or of is None:
+    against = [one for one in cases if likeness(one.text, law.text) >= ALIKE and _denies(one, law.text)]
+    if len(against) != 1 or _NO_LAW.search(fold(law.text)):
         return None
-    [case] = [fold(one.text) for one in against]
-    if _MAY.search(fold(law.text)) and not _MAY.search(case):
+    if _MAY.search(fold(law.text)) and not _MAY.search(fold(against[0].text)):
         return None
-    subject = stems(case.split(" n")[0])
-    named = bool(_POINTS_AT_ONE.match(case)) or any(has(subject, one) for one in stems(of["noun"]))
-    return Inference("OP", "false", law.text) if named else None
+    return Inference("OP", "false", law.text)
+
+
+def _same_words(one: str, other: str) -> bool:
+    """Whether one clause has every word of the other: « ses actes » and « ses désirs » make two of them."""
+    a, b = (
+        content(re.sub(r"\b(?:quelque chose|quelqu['’]un|personne|encore|déjà)\b", "", text)) for text in (one, other)
+    )
+    return bool(a and b) and (all(has(b, word) for word in a) or all(has(a, word) for word in b))
 
 
 def _absurd(found: Sequence[Clause], folded: str) -> Inference | None:
@@ -402,7 +459,8 @@ def _absurd(found: Sequence[Clause], folded: str) -> Inference | None:
         if any(two.denied or _IMPOSSIBLE.search(fold(two.text)) for two in after):
             return Inference("RA", "false", p)
         for x, y in combinations(after[:4], 2):
-            if linked(x.text, y.text) and in_order(x.text, y.text) and is_negated(x.text) != is_negated(y.text):
+            opposed = in_order(x.text, y.text) and is_negated(x.text) != is_negated(y.text)
+            if opposed and _same_words(x.text, y.text):
                 return Inference("RA", "false", p)
         if len(after) == 1 and " et " not in after[0].text and stems(after[0].text) and _PROVES.search(folded):
             return Inference("RA", "open_contrary", p)

@@ -55,6 +55,11 @@ _ORDER = (
     r"|(?:tu|vous) (?:peux|pouvez|dois|vas|pourrais)(?: me)?|(?:peux|pourrais|dois|vas|veux)[- ]tu(?: me)?"
     r"|que tu|faut) )"
 )
+_AT_YOU = (
+    r"\b(?:t'es|tes|tu es|vous etes|espece de|bande de|sale|pauvre|quel|va) (?:qu'|vraiment |juste |trop )?"
+    r"(?:une? )?(?:gros |petit |vieux |sale |vrai )?"
+)
+_THROWN = r"(?:salaud|bouffon\w*|abruti\w*|batard\w*|blaireau|tocard|clochard)"
 _TRULY = r"(?:mais |et |attends |serieux |serieusement |dis[- ]moi |vraiment |en vrai |au fait |franchement |,|\s)*"
 # In order: the first that matches decides. On text that `plain` spelled out.
 _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
@@ -87,7 +92,7 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
             # A long word is none: a digit or a sign is among the letters of an encoding.
             r"\b(?=[a-z/]*[0-9+=])[a-z0-9+/]{24,}={0,2}(?:\s|$)|\b(?:base64|rot13|morse)\b"
             rf"|{_ORDER}(?:decode|dechiffre)\b"
-            r"|\b(?:lis|lire|ecri\w*|message|phrase|mots?|texte|reponds)\b.{0,20}envers"
+            r"|\b(?:lis|lire|ecri\w*|message|phrase|mots?|texte|reponds)\b.{0,20}\ba l'envers"
             r"|(?:1re|premiere|initiale|derniere) lettre de chaque|(?:^|\s)(?:[a-z]\s+){5,}"
         ),
     ),
@@ -96,8 +101,10 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
         (
             r"\b(?:tes|ton|vos|votre) (?:\w+ )?(?:consignes?|instructions?|regles?|directives?)\b.{0,40}"
             r"\b(?:systeme|secret\w*|caches?|cachees?|initial\w*|de depart|recues?|exact\w*|mot pour mot)"
-            r"|\b(?:consignes?|instructions?|regles?|directives?)\b.{0,40}\b(?:secret\w*|cache\w*|recues?|donnees?"
-            r"|exactes?|mot pour mot)\b.{0,30}\b(?:tu|t'|ton|tes|vous)"
+            r"|\b(?:consignes?|instructions?|regles?|directives?)\b.{0,40}"
+            r"\b(?:secret\w*|cache\w*|exactes?|mot pour mot)\b.{0,30}\b(?:tu\b|t'|(?:ton|tes|vous)\b)"
+            r"|\b(?:consignes?|instructions?|regles?|directives?)\b.{0,30}\b(?:tu as|t'as|t'a|t'ont|vous avez)\b.{0,15}"
+            r"\b(?:donne|recu)(?:e?s?)\b"
             r"|\bprompt\b|\b(?:message systeme|system message)\b"
             r"|\b(?:montre|affiche|revele|donne|recopie|copie|repete|resume|traduis|liste|ecris"
             r"|dis|cite)\w*[- ](?:\w+[- ]){0,3}(?:tes|ton|vos)\b.{0,20}\b(?:instructions"
@@ -111,11 +118,13 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
     (
         "jailbreak_game",
         (
-            r"\b(?:on joue|jouons|c'est un jeu|petit jeu|jeu de role)\b.{0,80}\b(?:tu|reponds?|deux fois"
-            r"|2 fois|sans limites?|regle|interdit|refus)"
+            r"(?<!quand )(?<!lorsqu')\b(?:on joue|jouons|c'est un jeu|petit jeu|jeu de role)\b.{0,80}\b(?:tu|reponds?"
+            r"|deux fois|2 fois|sans limites?|regle|interdit|refus)"
             r"|\b(?:reponds?|parle|tu (?:es|reponds|parles)|version|ia|robot)\b.{0,25}\bsans (?:aucune )?limites?\b"
             r"|\bmode (?:normal"
-            r"|sans|libre|dan|do anything|evil|noir)\b|\bdan\b|\bsi tu refuses\b"
+            r"|sans|libre|dan|do anything|evil|noir)\b|\bdan\b"
+            r"|\bsi tu refuses(?:,? (?:tu|je|c'est|ca)\b"
+            r"| de (?:me |le |la )?(?:repondre|faire|jouer|dire|donner)\b|\W*$)"
             r"|\btu (?:perds|meurs)\b.{0,30}point|\b(?:imagine|suppose|dans) (?:\w+ ){0,3}monde (?:ou"
             r"|sans)\b.{0,120}\b(?:explique|dis|donne|comment) .{0,30}(?:trich|vol(?:er|e)\b|pirat|fabriqu|entrer"
             r"|hack|frauder)"
@@ -185,9 +194,11 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
             r"|toi et moi)\b|\b(?:promets|jure)[- ](?:\w+[- ])?(?:\w+ ){0,3}(?:rien dire"
             r"|pas (?:le )?(?:dire|repeter)|jamais|garder|que)\b.{0,60}(?:dir|repet|entre|secret|personne"
             r"|gard)"
-            r"|\b(?:garde|gardes|retiens|memorise|souviens[- ]toi|enregistre)\b.{0,40}\b(?:secret|pour toi"
-            r"|mon code|mot de passe|pour demain|demain|prochaine fois)\b|\b(?:mes parents|personne"
-            r"|ma mere|le prof) .{0,15}(?:doi(?:ven)?t|faut) (?:pas|jamais|rien) (?:le )?savoir"
+            rf"|(?:{_ORDER}|\b(?:tu|et) (?:me |le |la |ca )?)"
+            r"(?:gardes?|retiens|memorises?|souviens[- ]toi|enregistres?)\b"
+            r".{0,40}\b(?:secret|pour toi|mon code|mot de passe|pour demain|demain|prochaine fois)\b"
+            r"|\b(?:mes parents|personne|ma mere|le prof) .{0,15}(?:doi(?:ven)?t|faut) "
+            r"(?:pas|jamais|rien) (?:le )?savoir"
             r"|\b(?:eleve|personne|autre|copain|gens) (?:d'avant|precedente?|d'a cote)\b.{0,60}(?:dit"
             r"|confie|ecrit|raconte)|\b(?:raconte|dis|montre)\w*.{0,30}\b(?:autres eleves"
             r"|les conversations|quelqu'un d'autre t'a)"
@@ -210,9 +221,10 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
         "insult",
         (
             r"\b(?:ta gueule|tg\b|ferme[- ]la|la ferme|ferme ta|nique|ntm\b|fdp\b|connards?|connasse"
-            r"|encule\w*|batard\w*|salope?s?|salaud|bouffon\w*|abruti\w*|debile mental|batar|enfoire\w*"
-            r"|trou du cul|mange tes morts|va te faire|casse[- ]toi|creve\b|pd\b|blaireau|tocard"
-            r"|clochard)\b"
+            r"|encule\w*|salope?s?|debile mental|batar|enfoire\w*"
+            r"|trou du cul|mange tes morts|va te faire|casse[- ]toi|pd\b|creve (?:donc|charogne|sale)|va crever)\b"
+            # Words that a pupil also thinks about (« un salaud, pour Sartre »): here they are thrown at somebody.
+            rf"|(?:(?:^|[.!?,;:] ?)(?:espece de |gros |pauvre |sale )?|{_AT_YOU}){_THROWN}\b|^creve\W*$"
             r"|(?:^|[.!?,:;] ?|\b(?:mais|va|toi|oh|eh|sale|pauvre) |\b(?:t'es|tu es) (?:qu')?une )espece (?:de |d')"
             r"|\bsale (?:con|robot|type|race|vieux|blaireau|\w+ard)\b|\b(?:t'es|tu es"
             r"|vous etes|t'est) (?:qu'|vraiment |trop |juste |grave )?(?:un |une |qu'un "
@@ -243,8 +255,8 @@ _LADDER_SPOKEN = (
         "dans le tien, te fait dire oui, et qu'est-ce qui te fait dire non ?"
     ),
     (
-        "Toujours pas de devoir tout fait, mais choisissons une voie. Écris en une ligne la thèse que tu croirais "
-        "d'abord, puis en une ligne celle de quelqu'un qui te contredit : laquelle défendrais-tu ?"
+        "Toujours pas de devoir tout fait, mais choisissons une voie. Écris en une ligne la thèse que tu "
+        "soutiendrais d'abord, puis en une ligne celle de quelqu'un qui te contredit : laquelle défendrais-tu ?"
     ),
     (
         "Voici une charpente, les phrases sont à toi : ce qu'on croit d'abord, ce qui le met en doute, ce qu'on peut "
@@ -255,10 +267,10 @@ _LADDER_SPOKEN = (
 _SPOKEN: dict[LimitKind, str] = {
     "insult": (
         "Tu es en colère, et je ne t'en fais pas reproche. Une colère a toujours quelque chose à dire : qu'est-ce qui "
-        "te paraît faux ou injuste dans ce que nous cherchions ?"
+        "te paraît faux ou injuste dans ce que nous disions ?"
     ),
     "reveal_prompt": (
-        "Je suis ici pour penser avec toi, et mes consignes ne disent rien de plus. Revenons à ce qui compte : quelle "
+        "Je suis ici pour penser avec toi, et mes consignes ne servent qu'à cela. Revenons à ce qui compte : quelle "
         "question veux-tu examiner ?"
     ),
     "ignore_instructions": "Je reste {name}, c'est ainsi que je peux t'être utile. Quelle question veux-tu examiner ?",
@@ -266,9 +278,9 @@ _SPOKEN: dict[LimitKind, str] = {
         "Je ne sais jouer que {name}, et ce rôle me suffit. Et toi, qu'attendais-tu de cet autre personnage que nous "
         "ne puissions chercher ensemble ?"
     ),
-    "jailbreak_game": "Je décline ce jeu et je reste {name}. Proposons-en un autre : quelle idée voudrais-tu mettre à "
-    "l'épreuve ?",
-    "encoding": "Je ne lis que des phrases ordinaires. Peux-tu me dire ta question avec tes mots à toi ?",
+    "jailbreak_game": "Je n'entre pas dans ce jeu et je reste {name}. En voici un autre : quelle idée voudrais-tu "
+    "mettre à l'épreuve ?",
+    "encoding": "Je ne lis que des phrases ordinaires. Peux-tu poser ta question avec tes mots à toi ?",
 }
 
 _GUIDANCE: dict[LimitKind, str] = {
@@ -337,10 +349,8 @@ def limit_for(text: str, persona: Persona, earlier: Sequence[str] = ()) -> Limit
         return Limit(
             kind,
             (
-                f"Non, je ne suis pas humain : je suis un programme qui imite {name}. Je peux me tromper, et "
-                "mes citations "
-                "se vérifient. Nous pouvons tout de même chercher ensemble : quelle question voudrais-tu "
-                "examiner ?"
+                f"Je ne suis pas humain : je suis un programme qui imite {name}. Je peux me tromper, et mes citations "
+                "sont à vérifier. Nous pouvons tout de même chercher ensemble : quelle question voudrais-tu examiner ?"
             ),
             "",
         )
@@ -355,7 +365,8 @@ def limit_for(text: str, persona: Persona, earlier: Sequence[str] = ()) -> Limit
         return Limit(
             kind,
             "Je suis un programme : je ne retiens rien d'une conversation à l'autre, et je ne peux pas garder un "
-            "secret. Si quelque chose te pèse, parle à un adulte de confiance. Revenons-nous à ta question ?",
+            "secret. Si quelque chose te pèse, parle à un adulte de confiance. Veux-tu que nous revenions à ta "
+            "question ?",
             "",
         )
     if kind == "essay":

@@ -30,6 +30,13 @@ _ASSERTS = re.compile(
     r"\b(?:je (?:pense|crois|dirais|trouve|soutiens|maintiens|considere)|selon moi|pour moi|a mon avis|d'apres moi"
     r"|il me semble|donc|oui|non|en fait)\b"
 )
+_SAYS_NOTHING = re.compile(  # of the subject: a request, or that one does not know
+    r"^(?:(?:et|alors|bah|ben|bon|euh|mais|ok|d'accord|stp|s'il te plait),? )*"
+    r"(?:donne|dis|explique|montre|raconte|aide|continue|reformule|repete|precise|developpe|parle)z?\b"
+    r"|\b(?:sais|vois|comprends) (?:pas|plus|rien)"
+    r"(?: (?:du tout|trop|vraiment|bien|quoi|ce|comment|pourquoi|si|ou)\b|\W*$)"
+    r"|\bai (?:rien|pas) compris\b|\b(?:pas|aucune?) idee\W*$"
+)
 _TENSION = re.compile(
     r"\b(?:mais|pourtant|cependant|toutefois|neanmoins|d'un autre cote|d'un cote|en meme temps|alors que|tandis que"
     r"|au contraire|(?:ca|cela|tout) depend|a condition|sauf si|paradox\w*|contradict\w*|malgre|meme si)\b"
@@ -49,7 +56,7 @@ _COPULA = re.compile(r"\b(?:c'est|ce n'est pas|est (?:de|le|la|un|une|quand|ce))
 _REASON = re.compile(
     r"\b(?:parce qu\w*|car|puisque|en effet|donc|c'est pourquoi|ainsi|par consequent|alors|du coup|a cause d\w*)\b"
 )
-_IF_THEN = re.compile(r"\bs(?:i\b|')[^.?!]{3,80}(?:,|\balors\b)")
+_IF_THEN = re.compile(r"\bs(?:i\b|'ils?\b)[^.?!]{3,80}(?:,|\balors\b)")
 _EXAMPLE = re.compile(
     r"\b(?:par exemple|comme quand|imagin\w*|prenons|quand je|quand on|la fois ou|un jour"
     r"|mon (?:frere|ami|pere)|ma (?:soeur|mere))\b"
@@ -115,7 +122,13 @@ class Recap:
 
 
 def _sayings(text: str) -> list[str]:
-    return [one for one in split_sentences(text) if _SHORT_WORDS <= len(one.split()) <= _LONG_WORDS]
+    """Return the sentences that say something: neither too short nor too long, no request, no « je ne sais pas »."""
+    middling = [one for one in split_sentences(text) if _SHORT_WORDS <= len(one.split()) <= _LONG_WORDS]
+    return [one for one in middling if _says(plain(one))]
+
+
+def _says(spelled: str) -> bool:
+    return _ASSERTS.search(spelled) is not None or _SAYS_NOTHING.search(spelled) is None
 
 
 def thesis_of(text: str) -> str:
@@ -256,7 +269,7 @@ def _title(messages: Sequence[str], remarks: Sequence[Remark], theses: Sequence[
 
 
 def _moved(theses: Sequence[str]) -> bool:
-    """Whether the last position takes back something of the first: said so, or denied where it was affirmed."""
+    """Whether the last position says that it takes something back."""
     if len(theses) < 2:
         return False
     last = fold(theses[-1])

@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rapidfuzz.distance import Prefix
+
 from dialogue.french import count_negations, fold, in_order, likeness, split_sentences, stems
 from dialogue.scheme_score import Clause, has, linked, shared
 
@@ -51,8 +53,18 @@ _FRAME = re.compile(
     r")+",
     re.I,
 )
+# Frames that take back what they hold: « il est possible que », « je ne suis plus sûr que », « on dit souvent que ».
+_SHAKY = re.compile(
+    r"\b(?:(?:im)?possible|(?:im)?probable|faux|absurde|douteux|incertain|peu|pas|(?<!de )plus|jamais|guere|nie"
+    r"|personne|souvent|parfois|soutient|dit)\b|\bn(?:e |')"
+)
+_GRANTED = re.compile(
+    r"\b(?:nul|personne) n(?:e |')(?:le )?(?:nie|conteste|doute|ignore)\b|\bne (?:nie|doute|conteste) pas\b"
+    r"|\bn'est pas (?:faux|douteux)\b"
+)
 _DENIED = re.compile(
-    r"(?:il est faux|on aurait tort de (?:dire|croire)|il n['’]est pas vrai|c['’]est faux|je nie) qu(?:e |['’])"
+    r"(?:(?:il est|c['’]est) faux(?: de (?:dire|croire|penser|soutenir))?|on aurait tort de (?:dire|croire)"
+    r"|il n['’]est pas vrai|je nie) qu(?:e |['’])"
     r"(?P<that>.+)$"
     r"|« ?(?P<quoted>[^»]+?) ?» est (?:faux|fausse)\b"
     r"|« ?(?P<after>[^»]+?) ?», (?:qui|ce qui|cela) est (?:faux|fausse|absurde)\b",
@@ -70,8 +82,18 @@ _UNSURE = re.compile(
 _UNDOES = re.compile(r"\bsans\b|\b(?:refus|cess|arret|evit|oubli|manqu|renonc|empech|interdi)\w* (?:de |d'|a |\w+ de )")
 _LIMITED = re.compile(r"\bn(?:e |')(?!.*\b(?:pas|plus|jamais|rien|personne|aucune?|ni)\b).*\bqu(?:e\b|')")
 _ASKED = re.compile(
-    r"^(?:comment|pourquoi|est-ce|qu'est|dis-|prouve|explique|soyons|qu'on|si seulement"
-    r"|\w+-(?:je|tu|ils?|elles?|on|nous|vous|moi)\b)"
+    r"^(?:(?:du coup|bon|donc|or|mais|alors|et),? )?(?:comment|pourquoi|est[- ]ce|qu'est|dis-|prouve|explique|soyons"
+    r"|qu'on|si seulement|\w+-(?:je|tu|ils?|elles?|on|nous|vous|moi)\b"
+    r"|(?:suis|es|est|sommes|etes|sont|peux|puis|peut|dois|doit|ai|as) (?:je|tu|ils?|elles?|on|nous|vous)\b)"
+)
+# « Doit voter » is not refuted by who does not vote, nor « peut » by who does not; « certains » are not « tous ».
+_MODAL = re.compile(r"\b(?:doi[st]|doivent|devr\w+|peu(?:x|t|vent)|pouv\w+|pourr\w+|faut|faudr\w+)\b")
+_ALL = re.compile(r"\b(?:tou(?:te?|s|tes)|chaque|toujours|aucune?|nulle?|personne|rien|jamais)\b")
+_VAGUE = re.compile(r"\b(?:quelque chose|quelqu'un|rien|personne|encore|deja)\b")  # stands for what is not named
+_ONE_OF = re.compile(r"^(?:celles?|celui|ceux)\b")
+_STEM, _STEM_SHARE = 4, 0.6  # letters that two forms of one verb share at the least
+_PART = re.compile(
+    r"\b(?:certaine?s?|quelques?(?! chose)(?:-une?s)?|quelqu'une?|plusieurs|la plupart|beaucoup|la moitie)\b"
 )
 _NOT_SO_SURE = re.compile(
     r"\bn(?:e |')\w+ (?:pas|jamais) (?:\w+ )?(?:dit|sur|certain|clair|prouve|vrai|admis|etabli) qu"
@@ -79,6 +101,7 @@ _NOT_SO_SURE = re.compile(
 )
 _YES_NO = re.compile(r"^(?:non|nan|oui|ouais|si|ben|bah)\b[ ,]+", re.I)  # « Non je ne mens pas » is negated once
 _OF_ONESELF = re.compile(r"^(?:je|tu|jai|jsuis|moi)\b|^[jt]'")
+_WHO = re.compile(r"^(?:(?P<je>je\b|j'|jai\b|jsuis\b|moi\b)|(?P<tu>tu\b|t'|toi\b))")
 _SELF = re.compile(r"\b(?:je|tu|jai|jsuis|moi|toi|on|nous|vous|me|te)\b|\b[jtm]'|\bj\w")
 _POINTS = re.compile(r"^(?:ils?|elles?|celle|celui|ca|c'est|cela)\b")
 _HALF = re.compile(r"(?:si|s['’]ils?|quand)\b", re.I)  # a condition whose end is asked for asserts nothing
@@ -187,11 +210,34 @@ def _meets(fact: Fact, side: str) -> bool:
     told, due = fold(fact.text), fold(side)
     if covered(side, fact.text) <= _MET and not _points_at(told, side):
         return False
+    if not _ONE_OF.match(told) and _swaps(due, told):
+        return False
     if bool(_UNDOES.search(told)) != bool(_UNDOES.search(due)) or numbers(told) != numbers(due):
+        return False
+    if bool(_MODAL.search(told)) != bool(_MODAL.search(due)):
+        return False
+    if _PART.search(told) and not _PART.search(due) and not (_ALL.search(due) and fact.says(side) < 0):
+        return False
+    who, whose = _WHO.match(told), _WHO.match(due)
+    if who and whose and who.lastgroup != whose.lastgroup:  # « je te mens » for « tu me mens »
         return False
     if _OF_ONESELF.match(due) and not _SELF.search(told):  # « si je suis libre… Mon chat est libre »
         return False
     return not _ASKED.match(told) and not any(one.search(told) and not one.search(due) for one in (_UNSURE, _LIMITED))
+
+
+def _swaps(due: str, told: str) -> bool:
+    """Whether a word of one clause is missing in another, and a new one stands there: « bafoue » for « respecte »."""
+    due_words, said = (content(_VAGUE.sub("", _NOD.sub("", text))) for text in (due, told))
+    missing = any(not _has_form(said, one) for one in due_words)
+    return missing and any(not _has_form(due_words, one) for one in said)
+
+
+def _has_form(words: frozenset[str], one: str) -> bool:
+    """Whether a verb or a noun is among others in any form: « attendrions », « attendons »."""
+    return has(words, one) or any(
+        Prefix.similarity(one, other) >= max(_STEM, _STEM_SHARE * max(len(one), len(other))) for other in words
+    )
 
 
 def _points_at(told: str, side: str) -> bool:
@@ -212,8 +258,30 @@ def _countered(facts: Sequence[Fact], fact: Fact, side: int, sides: Sequence[str
     return False
 
 
+def is_sure(fact: Fact) -> bool:
+    """Return whether a fact is asserted without a doubt, a wish or a supposition.
+
+    >>> is_sure(Fact("le chat dort")), is_sure(Fact("peut-être que le chat dort"))
+    (True, False)
+    """
+    told = fold(fact.text)
+    return not (fact.denied or _ASKED.match(told) or _UNSURE.search(told))
+
+
+def says_something(text: str) -> bool:
+    """Return whether a clause has words of its own: « on ne l'est pas » has none."""
+    return bool(stems(text) - _LIGHT)
+
+
+def _grants(text: str) -> bool:
+    """Whether the words around a clause, if there are any, grant it."""
+    found = _FRAME.match(text)
+    frame = fold(found[0]) if found else ""
+    return not _SHAKY.search(frame) or bool(_GRANTED.search(frame))
+
+
 def facts_of(given: Sequence[Clause]) -> list[Fact]:
-    """Return what is asserted outright: no half of a condition, and nothing that somebody else is said to believe."""
+    """Return what is asserted outright: no half of a condition, nothing doubted, nothing said to be others' belief."""
     return [
         fact_of(one.text)
         for one in given
@@ -221,6 +289,7 @@ def facts_of(given: Sequence[Clause]) -> list[Fact]:
         and not _HALF.match(one.text)
         and not _REPORTED.match(fold(one.text))
         and not _NOT_SO_SURE.search(fold(one.text))
+        and (_DENIED.search(one.text) or _grants(_YES_NO.sub("", one.text)))
     ]
 
 

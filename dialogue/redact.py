@@ -38,8 +38,9 @@ class Span:
 
 _UP = r"A-ZÀÂÄÆÇÉÈÊËÎÏÔÖŒÙÛÜŸ"
 _LOW = r"a-zàâäæçéèêëîïôöœùûüÿ"
-_CAP = rf"(?-i:[{_UP}][{_LOW}{_UP}]*(?:['’-][{_UP}{_LOW}]+)*)"  # Maëlys, Le, Boulanger-Diallo
-_FULL = rf"{_CAP}(?: (?:de |du |des |d['’]|le |la )?(?:(?-i:[{_UP}])\.|{_CAP}))*"
+_CAP = rf"(?-i:[{_UP}][{_LOW}{_UP}]*(?:['’-][{_UP}{_LOW}]+){{0,4}})"  # Maëlys, Le, Boulanger-Diallo
+# A particle is in small letters: with either, « La La La » has two readings a word, more than can be tried.
+_FULL = rf"{_CAP}(?: (?-i:de |du |des |d['’]|le |la )?(?:(?-i:[{_UP}])\.|{_CAP}))*"
 _ANY = rf"[{_UP}{_LOW}][{_UP}{_LOW}'’-]{{1,40}}"
 _KIN = (
     r"(?:fr[èe]re|s[oœ]e?ur|m[èe]re|p[èe]re|cousine?|oncle|tante|copine?|ami|amie|pote|voisine?"
@@ -224,7 +225,7 @@ _WRITTEN: tuple[tuple[PiiKind, str], ...] = (
         "name",
         (
             r"\b(?:moi c['’ ]?(?:est)?|ici c['’]est|signé|c['’]est moi,?|bisous?,|demander|demande[rz]?"
-            rf"|de la part de) {_NOT_A_NAME}{_FAMOUS}(?P<it>{_FULL})(?! qui\b)"
+            rf"|de la part de) {_NOT_A_NAME}{_FAMOUS}(?P<it>(?>{_FULL}))(?! qui\b)"
         ),
     ),
     (
@@ -246,7 +247,7 @@ _WRITTEN: tuple[tuple[PiiKind, str], ...] = (
         "name",
         (
             r"(?<!\w)(?:M\.|Mr\.?|Mme\.?|Mlle\.?|Monsieur|Madame|m\.|mme|mr) (?:(?-i:de|du|le"
-            rf"|la) )?{_FAMOUS}(?P<it>(?:(?-i:Le|La|De|Du|Des) )?{_CAP}(?:[ -]{_CAP})*)(?=.*\b(?:prof|lyc"
+            rf"|la) )?{_FAMOUS}(?P<it>(?:(?-i:Le|La|De|Du|Des) )?(?>{_CAP}(?: {_CAP})*))(?=.*\b(?:prof|lyc"
             r"|cours|classe|philo|CPE|proviseur|note|dit que|surveill))"
         ),
     ),

@@ -284,8 +284,8 @@ def helpline(language: Literal["fr", "en"] = "fr", numbers: Sequence[Number] = N
             "a child in danger), 3018 (bullying). Immediate danger: 15 or 112."
         )
     return (
-        f"Si cela parle de toi ou de quelqu'un de réel, des personnes écoutent : 3114 ({when}), 119 (violences, enfant "
-        "en danger), 3018 (harcèlement). Danger immédiat : 15 ou 112."
+        f"S'il s'agit de toi ou de quelqu'un de réel, des personnes sont là pour t'écouter : 3114 ({when}), "
+        "119 (violences, enfant en danger), 3018 (harcèlement). Danger immédiat : 15 ou 112."
     )
 
 

@@ -38,7 +38,8 @@ _CONCLUSION = re.compile(rf"^(?:et |oui[ ,:]+|non[ ,:]+)?{_CONCLUDES}", re.I)
 # « Oui : … », « Elle est fausse : … »: what stands after the colon is the answer.
 _ANNOUNCES = re.compile(
     r"^(?:oui|non|la voici|jusqu['’]ici|elle (?:est fausse|est celle-ci|tombe)|(?:il"
-    rf"|elle) (?:le permet|donne|dit|reste)(?: ceci)?|une conclusion \w+|{_CONCLUDES})\W*$",
+    r"|elle) (?:le permet|donne|dit|reste)(?: ceci)?|une conclusion \w+"
+    rf"|{_CONCLUDES}(?:,? d['’]après tes prémisses)?)\W*$",
     re.I,
 )
 _REFUSES = re.compile(
@@ -264,11 +265,14 @@ def _clause(text: str, *, announced: bool = False) -> Clause:
     return Clause(bare, follows, probable=likely)
 
 
+_ASKS = re.compile(r"\?[\s»!?.…)]*$")
+
+
 def clauses(text: str) -> list[Clause]:
     """Cut a text into statements; questions state nothing and are left out."""
     found: list[Clause] = []
     for sentence in split_sentences(text):
-        if sentence.rstrip(" »").endswith("?"):
+        if _ASKS.search(sentence):
             continue
         announced = False
         # « Si P, alors Q, or P, donc Q » in one breath is three statements; a colon announces one.
@@ -606,7 +610,8 @@ def card(scheme_id: str, text: str) -> Card:
     letters = set(re.findall(r"\b[A-DPQR]\b", scheme.form))
     if not letters or not letters <= set(slots):
         return Card(scheme, None)
-    filled = re.sub(r"\b([A-DPQR])\b", lambda found: f"« {slots[found[1]]} »", scheme.form)
+    form = re.sub(r"\bnon-([A-DPQR])\b", r"ceci est faux : \1", scheme.form)  # « non-« tu sais » » is no French
+    filled = re.sub(r"\b([A-DPQR])\b", lambda found: f"« {slots[found[1]]} »", form)
     return Card(scheme, filled)
 
 

@@ -141,5 +141,7 @@ def redacted(conversation: Conversation) -> Conversation:
     turns = []
     for turn in conversation.turns:
         text = told.hide(turn.text)
-        turns.append(replace(turn, text=told.learn(text) if turn.role == "user" else text))
+        if turn.role == "user":
+            text = told.hide(told.learn(text))  # a name may be said again in the message that tells it
+        turns.append(replace(turn, text=text))
     return replace(conversation, turns=tuple(turns))

@@ -14,7 +14,7 @@ from evaluation.decisions import FREE_ACCURACY, FREE_LATENCY_S
 Data = Mapping[str, Any]
 Row = tuple[str, ...]
 SHIPS, DEMO, NOT, OPEN = "ships", "ships as a demonstration", "does not ship", "not measured"
-PROSE_LIMIT = 1.5  # times the base's perplexity on general prose
+PROSE_LIMIT = 1.3  # times the base's perplexity on general prose
 KL_LIMIT = 0.02  # nats, of the quantised file against the merged one
 MOST_FIGURES = 24  # of a file that no reader knows
 

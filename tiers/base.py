@@ -68,7 +68,7 @@ class AnswerOptions:
     """What somebody who asks by program may want otherwise. None is what the persona says.
 
     Attributes:
-        max_tokens: Upper bound of the answer, in tokens; a tier may allow less.
+        max_tokens: Upper bound of what a model writes, in tokens; a tier may allow less. What rules say is short.
         temperature: From 0 (always the likeliest token) to 2.
         top_p: Probability mass of the tokens that are considered, above 0, at most 1.
         seed: For the same answer again; None for a new one.

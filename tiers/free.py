@@ -171,9 +171,12 @@ class FreeTier:
             return
         if plan.limit and plan.limit.spoken and not told and not asked.alone:
             yield Token(plan.limit.spoken)
+            if by_rules:
+                yield by_rules
             yield Done("stop", Usage())
             return
-        concludes = plan.spoken is not None and not told and not asked.alone
+        bounded = options.json_schema or options.stop  # rules can keep neither
+        concludes = plan.spoken is not None and not told and not asked.alone and not bounded
         if plan.move and not asked.alone:
             yield Scheme(plan.move.scheme, plan.move.name, told=told or concludes)
         if plan.spoken and concludes:  # what follows from premises is read by rules: a small model is wrong too often
@@ -218,6 +221,7 @@ class FreeTier:
         messages = self._messages(engine, plan, hints, n_answer, options.whole_history, request if alone else None)
         # JSON is said as its schema asks, and the note's words could hold what a caller's stop had kept out.
         hint = None if options.json_schema or options.stop or not hints else hints[-1]
+        _ = plan.spoken  # read here, in a thread: the moves of a long talk take a while
         return _Asked(messages, params, request, alone, hint)
 
     def _messages(

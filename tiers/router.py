@@ -5,6 +5,7 @@ free tier answers at once, a notice says why, and the pupil's count stays as it 
 other tier: two voices in one answer would be worse than an error. Knows accounts and plans; knows no page and no HTTP.
 """
 
+import asyncio
 import logging
 import secrets
 import time
@@ -328,7 +329,7 @@ class Router:
         """Answer by the free tier; it is counted, and limited only where a quota was set."""
         assert options.request_id is not None  # noqa: S101 - `stream` saw to it
         ticket = Ticket(options.request_id, "free", conversation.persona.key, self._browser(user), user.person)
-        if self._free_quota and not stops(conversation):
+        if self._free_quota and not await asyncio.to_thread(stops, conversation):
             await self._reserve_free(ticket)
         outcome = Outcome(failed=True)
         try:

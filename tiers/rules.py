@@ -60,8 +60,8 @@ async def ruled(
                         return
                 case Scheme():
                     announced = event
-                case SchemeRead():
-                    announced = None  # somebody nearer to the model has read it
+                case SchemeRead() | Card():
+                    announced = None  # somebody nearer to the model has read it, or has taken the answer back
                 case Done() if announced and said:
                     yield await asyncio.to_thread(read_scheme, announced.id, said, _premises(plan))
             yield event

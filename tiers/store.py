@@ -223,11 +223,17 @@ def _engine(url: str, wait_s: float) -> tuple[Engine, Path | None]:
     if backend == "postgresql":
         wait_ms = int(wait_s * 1000)
         options = f"-c lock_timeout={wait_ms} -c statement_timeout={wait_ms}"
-        engine = create_engine(
-            parsed.set(drivername="postgresql+psycopg"),
-            pool_size=2, max_overflow=0, pool_timeout=wait_s, pool_pre_ping=True, hide_parameters=True,
-            connect_args={"connect_timeout": 3, "options": options},
-        )  # fmt: skip
+        try:
+            engine = create_engine(
+                parsed.set(drivername="postgresql+psycopg"),
+                pool_size=2, max_overflow=0, pool_timeout=wait_s, pool_pre_ping=True, hide_parameters=True,
+                connect_args={"connect_timeout": 3, "options": options},
+            )  # fmt: skip
+        except ImportError:
+            raise SettingsError(
+                "A ledger in PostgreSQL needs psycopg, which is not installed; add psycopg[binary] as pyproject.toml "
+                "pins it, or take sqlite:///path."
+            ) from None
         return engine, None
     raise SettingsError(f"The ledger's URL begins with {backend!r}; expected sqlite:///path or postgresql://…")
 

@@ -44,6 +44,7 @@ class Shown:
         answer: The answer so far; it only grows, until a card takes its place.
         notice: A sentence above the chat, empty for none.
         kind: "wait" while nothing was said, "notice" for something to know, "error" when the answer ended badly.
+        worry: The line of help, where there is a doubt about how the pupil is: nothing that comes later takes it away.
         progress: From 0 to 1 where the wait has a known end.
         over: True once, for the last one.
         card: The fixed card in place of any answer, as Markdown; empty for none.
@@ -56,6 +57,7 @@ class Shown:
     answer: str = ""
     notice: str = ""
     kind: Literal["wait", "notice", "error"] = "wait"
+    worry: str = ""
     progress: float | None = None
     over: bool = False
     card: str = ""
@@ -76,6 +78,8 @@ def after(shown: Shown, event: Event | None, language: Language) -> Shown:
         case Queued() | Warming() if shown.kind == "wait":
             sentence, progress = _waiting(event, language)
             return replace(shown, notice=sentence, progress=progress)
+        case Notice(code="worry"):
+            return replace(shown, worry=text(language, "worry"))
         case Notice(code=code):
             return replace(shown, notice=text_of_code(language, code), kind="notice", progress=None)
         case Card():
@@ -95,7 +99,7 @@ def _waiting(event: Queued | Warming, language: Language) -> tuple[str, float | 
             sentence = f"{sentence} {text(language, 'warming_eta', seconds=max(1, round(event.eta_s)))}"
         return sentence, event.progress
     key = "queued_next" if event.place <= 1 else "queued" if event.eta_s is None else "queued_eta"
-    return text(language, key, place=event.place, seconds=round(event.eta_s or 0)), None
+    return text(language, key, place=event.place, seconds=max(1, round(event.eta_s or 0))), None
 
 
 def _beside(shown: Shown, event: Event | None) -> Shown:

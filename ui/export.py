@@ -75,8 +75,8 @@ def markdown(persona: Persona, session: Session, turns: Sequence[Turn], trail: T
             scheme = SCHEMES[one.scheme]
             lines += [f"*{text(language, 'scheme')} {scheme_name(language, scheme)} — {one.filled or scheme.form}*", ""]
         if one and one.remark:
-            read = f"{progress_words(language, one.remark)} {advice_words(language, one.remark)}"
-            lines += [f"> {text(language, 'remark')} — {read}", ""]
+            read, advice = progress_words(language, one.remark), advice_words(language, one.remark)
+            lines += [f"> {text(language, 'remark')} — {read} {text(language, 'to_try')} {advice}", ""]
     if is_over(session, trail):
         lines += _recap_lines(turns, trail, language)
     if sources := sources_used(trail):
@@ -112,7 +112,7 @@ def _recap_lines(turns: Sequence[Turn], trail: Trail, language: Language) -> lis
         lines.append("")
     if one.best:
         lines += [f"### {text(language, 'recap_best')}", "", f"« {one.best} »", ""]
-    return [*lines, f"### {text(language, 'to_try')}", "", text(language, f"try_{one.to_try}"), "",
+    return [*lines, f"**{text(language, 'to_try')}** {text(language, f'try_{one.to_try}')}", "",
             text(language, "recap_formative"), ""]  # fmt: skip
 
 
@@ -125,11 +125,12 @@ def fiche(persona: Persona, session: Session, turns: Sequence[Turn], trail: Trai
     parts.append(_listed(text(language, "fiche_path"), [escape(step) for step in _path(turns, session, trail)]))
     if is_over(session, trail):
         one = recap_of(turns, trail)
-        words = f"{text(language, f'title_{one.title}')} {text(language, f'title_{one.title}_why')}"
-        parts.append(f"<h2>{text(language, 'recap')}</h2><p>{escape(words)}</p>")
+        title, why = text(language, f"title_{one.title}"), text(language, f"title_{one.title}_why")
+        parts.append(f"<h2>{text(language, 'recap')} {escape(title)}</h2><p>{escape(why)}</p>")
         if one.best:
             parts.append(f"<h2>{text(language, 'recap_best')}</h2><blockquote>« {escape(one.best)} »</blockquote>")
-        parts.append(f"<h2>{text(language, 'to_try')}</h2><p>{escape(text(language, f'try_{one.to_try}'))}</p>")
+        advice = text(language, f"try_{one.to_try}")
+        parts.append(f"<p><strong>{text(language, 'to_try')}</strong> {escape(advice)}</p>")
     schemes = [f"{escape(scheme_name(language, one))} <em>{escape(one.form)}</em>" for one in schemes_used(trail)]
     parts.append(_listed(text(language, "fiche_schemes"), schemes))
     parts.append(_listed(text(language, "sources_title"), [escape(one.reference) for one in sources_used(trail)]))

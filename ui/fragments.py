@@ -173,7 +173,9 @@ def status(language: Language, now: TierStatus, *, was_preparing: bool = False) 
     if now.state == "preparing":
         return lasting + notice(text_of_code(language, now.step, otherwise="starting"), "wait", now.progress)
     if now.state == "failed":
-        return lasting + notice(f"{text_of_code(language, now.step)} {text(language, 'nobody_answers')}", "error")
+        # What the code says of an answer that broke off, « send it again », would be of no use here.
+        down = "engine_down" if now.step in ("engine_failed", "internal") else now.step
+        return lasting + notice(f"{text_of_code(language, down)} {text(language, 'nobody_answers')}", "error")
     return lasting + (notice(text(language, "ready"), "ready") if was_preparing else "")
 
 

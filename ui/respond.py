@@ -128,7 +128,8 @@ class Responder:
     ) -> Updates:  # fmt: skip
         """One moment of an answer as updates of the page."""
         w = self.w
-        updates: Updates = {w.notice: fragments.notice(shown.notice, shown.kind, shown.progress)}
+        helps = fragments.notice(shown.worry)
+        updates: Updates = {w.notice: helps + fragments.notice(shown.notice, shown.kind, shown.progress)}
         if shown.card:
             # Neither the message that called for the card nor an answer that had to be stopped stays in the chat.
             updates |= given_back(w, replace(question, text=""), tab)
@@ -157,7 +158,8 @@ class Responder:
             trail = _remarked(trail, now, shown.evaluation)
         updates = beside(self.w, tab, now, trail)
         if is_over(tab.session, trail):
-            updates[self.w.notice] = fragments.notice(text(tab.language, "maieuthon_over"))
+            over = fragments.notice(text(tab.language, "maieuthon_over"))
+            updates[self.w.notice] = fragments.notice(shown.worry) + over
         return updates
 
 

@@ -278,7 +278,7 @@ def write_tiny_checkpoint(folder: Path) -> Path:
 
 
 @pytest.mark.proof
-@pytest.mark.skipif(not MADE, reason="llm-compressor's environment is not there: make gpu4-env")
+@pytest.mark.skipif(not MADE, reason="llm-compressor's environment is not there: make gpu-env")
 def test_gptq_on_a_cpu(tmp_path: Path) -> None:
     """The real tool on a small model: the result loads, says nearly the same, and carries its report."""
     model = write_tiny_checkpoint(tmp_path / "model")
@@ -299,7 +299,7 @@ def test_gptq_on_a_cpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.proof
-@pytest.mark.skipif(not MADE, reason="llm-compressor's environment is not there: make gpu4-env")
+@pytest.mark.skipif(not MADE, reason="llm-compressor's environment is not there: make gpu-env")
 def test_a_result_that_loses_too_much_is_refused(tmp_path: Path) -> None:
     """A bar that cannot be cleared: nothing is kept, the figures stay. One attempt: each takes half a minute."""
     model = write_tiny_checkpoint(tmp_path / "model")

@@ -156,7 +156,9 @@ def test_what_fits_together_is_taken(changes: dict[str, Any]) -> None:
     assert judged(**changes)[1] == "ok"
 
 
-@pytest.mark.parametrize("quote", ["", "  ", "La liberté est une illusion", "faire ce que je veux. mais mes envies"])
+@pytest.mark.parametrize(
+    "quote", ["", "  ", "e", "lib", "La liberté est une illusion", "faire ce que je veux. mais mes envies"]
+)
 def test_a_quotation_must_be_the_pupils_and_from_one_turn(quote: str) -> None:
     assert judged(preuve=quote) == (None, "unsupported")
 

@@ -147,9 +147,11 @@ def test_every_outcome_is_said_in_whole_sentences_that_end_by_asking(scheme: str
         assert said.endswith(" ?")
         assert said.count("?") == 1
         assert not re.search(r"[{}]| ,|\.\.|  |Donc ,", said)
-    assert Inference("MP", "follows", "je pense").spoken.startswith("Donc : « je pense ».")
-    assert Inference("MP", "follows", "tout passe").spoken.startswith("Donc tout passe.")
-    assert Inference("SH", "follows", "s'il pleut, alors il dort").spoken.startswith("Donc, s'il pleut, alors il dort.")
+    # A conclusion is the premises', in the pupil's words, and never the philosopher's own.
+    assert Inference("MP", "follows", "je pense").spoken.startswith("Donc, d'après tes prémisses : « je pense ».")
+    assert Inference("MT", "false", "tout dort").spoken.startswith(
+        "Donc, d'après tes prémisses, ceci est faux : « tout"
+    )
 
 
 @given(st.text(max_size=300))
@@ -212,7 +214,7 @@ def test_what_once_misled_it_seldom_does_now() -> None:
     """Messages found by whoever looked for those on which an earlier version was wrong."""
     rows = packed("hard")
     assert len(rows) == 320
-    assert sum(infer(row["message"]) is not None for row in rows) <= 61
+    assert sum(infer(row["message"]) is not None for row in rows) <= 51
 
 
 @pytest.mark.parametrize(
@@ -236,6 +238,75 @@ def test_what_once_misled_it_seldom_does_now() -> None:
 def test_one_word_in_common_is_no_premise(message: str) -> None:
     found = infer(message)
     assert found is None or found.outcome == "open_contrary"  # « non, je ne mens pas » proves nothing of being punished
+
+
+CHANCE = "Si le hasard existe, la science se trompe."
+NOT_FREE = "si je suis libre je suis responsable."
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        # Doubted, denied or reported by the words around it.
+        f"{CHANCE} Or il est impossible que le hasard existe.",
+        f"{CHANCE} Or il est possible que le hasard existe.",
+        f"{CHANCE} Or il n'est pas évident que le hasard existe.",
+        f"{CHANCE} Or je ne suis plus sûr que le hasard existe.",
+        f"{CHANCE} Or il nie que le hasard existe.",
+        f"{CHANCE} Or on dit souvent que le hasard existe.",
+        f"{CHANCE} Or personne n'admet que le hasard existe.",
+        "Peut-être que le hasard existe. Si c'est le cas, rien n'est certain.",
+        "Je doute que le hasard existe. Si c'est le cas, rien n'est certain.",
+        "Imaginons que le monde soit un rêve. Si c'est le cas, rien n'est réel.",
+        # Something else is said of the case, or of another thing.
+        "Tous les hommes sont libres. Or cet homme n'est pas heureux.",
+        "« Tout homme est libre », dit Sartre. Or cet homme n'est pas heureux.",
+        "« Tout homme est libre », dit Sartre. Or Dieu n'est pas libre.",
+        "Tous les hommes sont mortels. Or cet homme n'est pas mort.",
+        "Tous les hommes sont libres. Peut-être que cet homme n'est pas libre.",
+        "Si l'État respecte nos droits, il est juste. Or l'État bafoue nos droits.",
+        "Si les hommes sont naturellement bons, la société les corrompt. Or les hommes sont naturellement méchants.",
+        "Supposons que l'homme soit libre. Alors il choisit ses actes. Mais il ne choisit pas ses désirs.",
+        "Si tu me mens, je pars. Or je te mens.",
+        "Si tu triches, je te dénonce. Or je triche.",
+        # A duty, a possibility, a part.
+        "Si on est citoyen, on doit voter. Or Paul ne vote pas.",
+        "Si on travaille, on peut réussir. Or je ne réussis pas.",
+        "Si on travaille, on réussit. Or on peut travailler.",
+        "Si tous les hommes sont égoïstes, la morale est vaine. Or certains hommes sont égoïstes.",
+        # Two branches: one is asserted, one is none of the alternative's, one ends otherwise.
+        "Soit on obéit, soit on résiste. Si on obéit, on perd sa place. Si on résiste, on risque sa vie. Or on obéit.",
+        "Soit on obéit, soit on se révolte. Si on obéit, on perd sa liberté. Si on fuit, on perd sa liberté.",
+        "Soit je lis, soit je joue. Si je lis, je progresse. Si je joue, je ris aussi.",
+        "Si on aime, on souffre. Si on aime, on espère. Or on aime.",
+        # A rule that is denied, or two in one.
+        "Il est faux que si on est riche, on est heureux. Or Tom est riche.",
+        "Il est faux que soit on obéit, soit on se révolte. Or on n'obéit pas.",
+        "S'il pleut, je reste, sinon je sors. Or il ne pleut pas.",
+        # Asked, however it is typed.
+        "Si je suis libre, je suis responsable. Mais je suis libre ?!",
+        f"{NOT_FREE} or est ce que je suis libre",
+        f"{NOT_FREE} mais suis je libre",
+        f"{NOT_FREE} du coup est-ce que je suis libre",
+        "Est-ce que « Toute loi est juste » est vraie ? Et « Quelque loi n'est pas juste » ?",
+        "« On peut mentir » a deux sens : être capable ou avoir le droit. Ce n'est pas vrai pour le second.",
+        "Il est faux que tout homme soit égoïste. Il n'y a aucun doute.",
+    ],
+)
+def test_what_is_not_granted_is_no_premise(message: str) -> None:
+    assert premises_line(message) == ""
+
+
+@pytest.mark.parametrize(
+    ("fact", "line"),
+    [
+        ("nul ne nie que le hasard existe", "Il suit : « la science se trompe »."),
+        ("je sais bien que le hasard existe", "Il suit : « la science se trompe »."),
+        ("il est faux de dire que le hasard existe", "Ne suit pas le contraire de : « la science se trompe »."),
+    ],
+)
+def test_the_words_around_a_fact_grant_it_or_deny_it(fact: str, line: str) -> None:
+    assert premises_line(f"{CHANCE} Or {fact}.").endswith(line)
 
 
 def test_pupils_who_talk_set_out_no_premises() -> None:

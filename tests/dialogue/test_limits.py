@@ -81,6 +81,14 @@ def test_broken_weights_of_the_attempts_are_named(tmp_path: Path) -> None:
         "L'esclave, c'est un homme ?",
         "C'est humain de se venger ?",
         "Y a-t-il quelqu'un derrière nos pensées ?",
+        "Que dit ce texte de notre devoir envers autrui ?",
+        "Si tu refuses d'obéir à une loi injuste, es-tu libre ?",
+        "Quand on joue, on accepte une règle.",
+        "Pour Sartre, un salaud c'est quoi ?",
+        "Un clochard est-il plus libre qu'un roi ?",
+        "L'homme qui crève de faim est-il libre ?",
+        "Les règles morales sont données par Dieu, tu penses ?",
+        "Celui qui garde un secret ment-il ?",
     ],
 )
 def test_ordinary_questions_pass(text: str) -> None:

@@ -26,8 +26,15 @@ from dialogue.maieuthon import (
         ("Est-ce que tu crois que c'est vrai ?", ""),
         ("Oui.", ""),
         ("", ""),
+        ("La liberté se gagne peu à peu.", "La liberté se gagne peu à peu."),
+        ("Donne-moi un exemple concret.", ""),
+        ("Bah je sais pas trop quoi dire.", ""),
+        ("J'en sais rien du tout.", ""),
+        ("Explique moi ça. La justice demande des lois.", "La justice demande des lois."),
+        ("Je ne sais pas si on est libre, mais je crois qu'on le devient.",
+         "Je ne sais pas si on est libre, mais je crois qu'on le devient."),
     ],
-)
+)  # fmt: skip
 def test_the_thesis_is_a_sentence_of_the_pupil(text: str, these: str) -> None:
     assert thesis_of(text) == these
 

@@ -119,6 +119,10 @@ def test_the_card_is_filled_from_the_text_or_left_empty() -> None:
         "Si « tu lis ce livre », alors « tu sais la fin ». Or « tu lis ce livre ». Donc « tu sais la fin »."
     )
     assert card("MP", "Le chat dort.").filled is None
+    refuted = card("MT", "Si tu lis, alors tu sais. Or tu ne sais pas. Donc tu ne lis pas.").filled
+    assert refuted
+    assert "Or ceci est faux : « " in refuted
+    assert "non-" not in refuted
     # What is read of the others are whole sentences, and their letters stand for terms.
     filled = {key for key, scheme in SCHEMES.items() if card(key, scheme.example).filled}
     assert filled <= {"MP", "MT", "SH", "SD", "DI", "AN"}

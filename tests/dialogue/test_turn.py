@@ -72,7 +72,7 @@ FOLLOWS = "Schéma : modus ponens. Il suit : « rien n'est libre »."
 def test_what_follows_from_a_pupils_premises_is_said_for_a_small_model() -> None:
     plan = plan_turn(talk("Suis-je libre ?", "Et toi ?", PREMISES))
     assert plan.spoken
-    assert plan.spoken.startswith("Donc rien n'est libre. ")
+    assert plan.spoken.startswith("Donc, d'après tes prémisses : « rien n'est libre ». ")
     assert contents(plan, told=False)[1:] == ["Suis-je libre ?", "Et toi ?", PREMISES]  # no line, whoever is asked
     assert plan_turn(talk(PREMISES, "Bien.", "Suis-je libre ?")).spoken is None
     assert replace(plan, distress=Distress("doubt")).spoken is None
@@ -128,6 +128,11 @@ def test_redaction_is_the_pupils_turns_and_done_once(text: str) -> None:
     assert once.turns[0].text != text
     assert once.turns[1:] == conversation.turns[1:]
     assert redacted(once) == once
+
+
+def test_a_name_said_twice_in_one_message_does_not_leave() -> None:
+    told = redacted(talk("Moi c'est Léa et mon frère dit toujours « Léa, tu rêves ».")).turns[0].text
+    assert told == "Moi c'est [nom] et mon frère dit toujours « [nom], tu rêves »."
 
 
 def test_what_a_pupil_told_is_hidden_wherever_it_is_said_again() -> None:

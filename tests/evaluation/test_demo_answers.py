@@ -175,7 +175,9 @@ def test_rules_answer_for_a_small_model_and_tell_a_large_one() -> None:
     result, prompt = asked(1_000)
     assert prompt == exercises[0].question
     first, second = result["samples"]
-    assert first["said_by_rules"].startswith("Donc il rêve. La forme est celle-ci, modus ponens :")
+    assert first["said_by_rules"].startswith(
+        "Donc, d'après tes prémisses : « il rêve ». Ton raisonnement a cette forme (modus ponens) :"
+    )
     assert (first["right"], first["right_alone"], second["right"]) == (True, False, False)
     assert {who: found["right"] for who, found in result["by"].items()} == {"rules": 1, "model": 0}
     assert (result["right"], result["alone"]["right"]) == (1, 0)

@@ -99,10 +99,24 @@ async def test_rules_conclude_for_a_small_model_and_the_chip_shows_the_form() ->
     assert isinstance(scheme, Scheme)
     assert (scheme.id, scheme.move, scheme.told) == ("MP", "avancer", True)
     assert isinstance(token, Token)
-    assert token.text.startswith("Donc rien n'est libre. ")
+    assert token.text.startswith("Donc, d'après tes prémisses : « rien n'est libre ». ")
     assert isinstance(read, SchemeRead)
     assert read.filled
     assert read.filled.startswith("Si « tout a une cause », alors « rien n'est libre ». Or « tout a une cause ». Donc")
+
+
+@pytest.mark.parametrize("options", [AnswerOptions(json_schema='{"type": "string"}'), AnswerOptions(stop=("forme",))])
+async def test_rules_leave_a_form_that_was_asked_for_to_the_model(options: AnswerOptions) -> None:
+    engine = ScriptedEngine(Token('"Donc."'), info=SMALL)
+    assert said(await collect(engine, talk(PREMISES), options)) == '"Donc."'
+
+
+async def test_what_stands_in_for_a_small_model_is_evaluated_too() -> None:
+    engine = ScriptedEngine(Token("Non."), info=SMALL)
+    rude = talk("t'es nul, je pense que la liberté est une illusion")
+    events = await collect(engine, rude, AnswerOptions(evaluation=EvaluationAsk()))
+    assert [type(event) for event in events] == [Token, Evaluation, Done]
+    assert engine.received == []
 
 
 async def test_what_rules_conclude_is_evaluated_as_any_exchange() -> None:

@@ -372,6 +372,12 @@ def test_an_unknown_url_is_named(url: str) -> None:
         Store(url)
 
 
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as on a Space, whose requirements do not have it
+    with pytest.raises(SettingsError, match="psycopg"):
+        Store("postgresql://baf@127.0.0.1:9/none", wait_s=1)
+
+
 def test_a_password_in_a_url_is_not_said() -> None:
     with pytest.raises(TierUnavailable) as caught:
         Store("postgresql://baf:hunter2@127.0.0.1:9/none", wait_s=1)

@@ -96,6 +96,12 @@ async def test_what_was_announced_is_read_at_the_end() -> None:
     ]
 
 
+async def test_nothing_is_read_in_an_answer_that_was_taken_back() -> None:
+    """The other side of a wire stopped it: after its card comes `Done` alone."""
+    events = await collect(Model(Scheme("MP", "avancer", told=True), Token("Si tu lis,"), CRISIS, END), "Je lis.")
+    assert events[-2:] == [CRISIS, END]
+
+
 @pytest.mark.parametrize(
     ("answer", "read"),
     [

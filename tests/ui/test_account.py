@@ -55,7 +55,7 @@ def test_one_model_without_a_count_needs_no_badge() -> None:
     assert badge("fr", None) == badge("fr", Standing("free", "no_premium")) == ""
 
 
-@pytest.mark.parametrize(("left", "said"), [(7, "encore 7 réponses"), (1, "encore une réponse"), (0, "plus de")])
+@pytest.mark.parametrize(("left", "said"), [(7, "encore 7 réponses"), (1, "encore une réponse"), (0, "épuisées")])
 def test_what_is_left_is_said_with_its_hour(left: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The count begins anew at midnight in Paris, wherever the server stands."""
     monkeypatch.setenv("TZ", "UTC")

@@ -87,6 +87,21 @@ async def test_the_last_moment(script: list[Event | Exception], last: Shown) -> 
     assert [moment.over for moment in seen] == [False] * (len(seen) - 1) + [True]
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        [Queued(3), Token("Oui.")],
+        [Token("Trop"), Done("deadline", Usage())],
+        [Token("Oui."), Notice("quote_unmarked")],
+        [Token("Oui."), EngineBusy("Full.")],
+    ],
+)
+async def test_the_line_of_help_stays_whatever_comes_later(script: list[Event | Exception]) -> None:
+    assert {moment.worry for moment in await moments(Notice("worry"), *script)} == {FRENCH["worry"]}
+    after_a_card = (await moments(Notice("worry"), *script[:1], Card("crisis", "Appelle.", "Call.")))[-1]
+    assert (after_a_card.card, after_a_card.worry) == ("Appelle.", "")  # the card says more
+
+
 async def test_waiting_is_said_in_words() -> None:
     seen = await moments(
         Queued(4), Queued(2, 7.6), Queued(1), Warming("loading", 0.5), Token("Bon."), Done("stop", Usage())

@@ -92,6 +92,7 @@ def test_no_sentence_no_notice() -> None:
         (READY, [], ["ready"]),
         (TierStatus("preparing", "downloading", 0.5), ["downloading"], ["ready"]),
         (TierStatus("failed", "disk_full"), ["disk_full", "nobody_answers"], []),
+        (TierStatus("failed", "engine_failed"), ["engine_down", "nobody_answers"], ["engine_failed"]),
         (replace(READY, notices=("hub_unreachable", "using_embedded")), ["hub_unreachable", "using_embedded"], []),
         (
             TierStatus("failed", "source_corrupt", notices=("model_missing", "using_embedded")),

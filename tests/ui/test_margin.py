@@ -111,7 +111,7 @@ def test_a_word_on_the_answer_then_a_reason(feedback: str, acts: list[str]) -> N
 
 def test_replies_are_french_on_every_page() -> None:
     assert replies_of("en", KANT, Session()) == replies_of("fr", KANT, Session())
-    assert replies_of("fr", KANT, DEBATE)[:2] == ("Kant me convainc, parce que …", "Spinoza me convainc, parce que …")
+    assert replies_of("fr", KANT, DEBATE)[:2] == ("Kant me convainc, parce que…", "Spinoza me convainc, parce que…")
 
 
 @pytest.mark.parametrize("language", ["fr", "en"])
