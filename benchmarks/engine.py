@@ -33,6 +33,7 @@ DEMO = "demo"
 DEMO_FILE = "bergson-and-friends-demo.gguf"
 DEFAULT_SERVERS = tuple(name for name in SERVERS if name not in {"ours-repacked", "ours-tiled"})
 BUSY_CPUS = 0.3  # of other programs: above, a cell is not begun
+BENCH_FIELDS = ("test_time", "n_prompt", "n_gen", "n_depth", "avg_ts", "stddev_ts", "samples_ts")  # of llama-bench
 LOOK_S = 2.0
 NEW_TOKENS = 32  # of a turn: the question, 15 to 40 tokens, and what surrounds it
 ANSWER_TOKENS = sum(load.ANSWER_TOKENS) // len(load.ANSWER_TOKENS)
@@ -163,16 +164,9 @@ def measure_cell(run: Run, server: Server, workload: load.Workload, key: str, *,
             found = asyncio.run(load.measure(run.url, workload, pid, ours=server.ours, limit_s=run.limit_s))
     except EngineError as error:
         return {"error": str(error)}
-    return {"ready_s": round(ready_s, 2), **found, "requests": in_columns(found["requests"])}
-
-
-def in_columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Return rows of the same keys as lists by key, a quarter of their size in a file.
-
-    >>> in_columns([{"pupil": 0, "turn": 0}, {"pupil": 0, "turn": 1}])
-    {'pupil': [0, 0], 'turn': [0, 1]}
-    """
-    return {key: [row[key] for row in rows] for key in (rows[0] if rows else {})}
+    # Each request by itself is for whoever looks into a cell: beside the server's log, not in the result.
+    log_file.with_suffix(".requests.json").write_text(json.dumps(found.pop("requests")), encoding="utf-8")
+    return {"ready_s": round(ready_s, 2), **found}
 
 
 def fill(run: Run, results: Results, count: load.Counter, alone: Callable[[float], None] = wait_until_alone) -> None:
@@ -231,7 +225,8 @@ def tool(run: Run, name: str, *options: str) -> list[dict[str, Any]]:
     if done.returncode:
         raise EngineError(f"{name} ended with {done.returncode}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
     if name == "llama-bench":
-        return list(json.loads(done.stdout))
+        # The other forty fields of a row say again what stands in the command and in `run`.
+        return [{key: row[key] for key in BENCH_FIELDS} for row in json.loads(done.stdout)]
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
