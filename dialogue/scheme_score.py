@@ -131,14 +131,10 @@ _CASES = re.compile(
     r"|chacune?)\b|\bchaque fois\b|\bjusqu'ici\b|\b(?:deux|trois|quatre|cinq|dix|plusieurs) \w+"
 )
 
-FALLACIES = (
-    "consequent_affirme",
-    "antecedent_nie",
-    "disjoint_affirme",
-    "moyen_terme",
-    "branches_divergentes",
+Fallacy = Literal[
+    "", "consequent_affirme", "antecedent_nie", "disjoint_affirme", "moyen_terme", "branches_divergentes",
     "generalisation_hative",
-)
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -172,14 +168,14 @@ class Reading:
     Attributes:
         full: Every part is there and fits.
         marks: Its connectives are there.
-        fallacy: One of `FALLACIES`, where its trap was walked into; "" otherwise.
+        fallacy: Where its trap was walked into; "" otherwise.
         slots: What stands for the letters of the canonical form.
         contrary: Its conclusion is negated where the scheme wants it affirmed, or affirmed where it wants it negated.
     """
 
     full: bool = False
     marks: bool = False
-    fallacy: str = ""
+    fallacy: Fallacy = ""
     slots: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     contrary: bool = False
 
@@ -191,14 +187,14 @@ class SchemeScore:
     Attributes:
         grade: 0 to 4, see the top of this file.
         found: Id of the scheme that was read in full, or "".
-        fallacy: One of `FALLACIES`, or "".
+        fallacy: The trap that was walked into, or "".
         slots: Letters of the announced scheme's form and the words that stand for them.
         contrary: What it concludes is negated as the announced scheme forbids.
     """
 
     grade: Grade
     found: str
-    fallacy: str
+    fallacy: Fallacy
     slots: Mapping[str, str]
     contrary: bool = False
 

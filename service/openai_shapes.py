@@ -20,12 +20,23 @@ from starlette.exceptions import HTTPException
 from dialogue.conversation import Conversation, Turn, clean_message
 from errors import MessageError, PersonaError, TierBusy, TierUnavailable, place_of
 from personas import Persona
-from tiers.base import AnswerOptions, Card, Citation, Done, Event, Notice, Scheme, SchemeRead, Token, Usage
+from tiers.base import (
+    MAX_CONVERSATION_CHARS,
+    AnswerOptions,
+    Card,
+    Citation,
+    Done,
+    Event,
+    Notice,
+    Scheme,
+    SchemeRead,
+    Token,
+    Usage,
+)
 
 log = logging.getLogger(__name__)
 
 MAX_MESSAGES = 200
-MAX_CHARS = 60_000  # of all messages: four times what a context of 4096 tokens holds, and counted in milliseconds
 MAX_SCHEMA_CHARS = 8_000
 RETRY_PREPARING_S, RETRY_BUSY_S, RETRY_DOWN_S = 5.0, 10.0, 30.0  # told to clients, where nobody knows better
 TOO_LONG, BAD_SCHEMA = "conversation_too_long", "bad_schema"
@@ -125,8 +136,10 @@ def to_conversation(request: ChatRequest, personas: Mapping[str, Persona], *, an
                 raise MessageError(f"messages.{number}: a role is user or assistant.", code="message_role")
     if turns[-1].role != "user" and not (answered and any(turn.role == "user" for turn in turns)):
         raise MessageError("The last message must be the user's.", code="message_order")
-    if sum(len(turn.text) for turn in turns) > MAX_CHARS:
-        raise MessageError(f"The messages have more than {MAX_CHARS} characters; cut the conversation.", code=TOO_LONG)
+    if sum(len(turn.text) for turn in turns) > MAX_CONVERSATION_CHARS:
+        raise MessageError(
+            f"The messages have more than {MAX_CONVERSATION_CHARS} characters; cut the conversation.", code=TOO_LONG
+        )
     return Conversation(persona, tuple(turns))
 
 

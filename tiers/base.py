@@ -63,6 +63,10 @@ class User:
     address: str = ""
 
 
+MAX_CONVERSATION_CHARS = 60_000  # of all turns: four times what a context of 4096 tokens holds, counted in milliseconds
+MAX_ANSWER_TOKENS = 512  # a page; more would hold a place that others wait for, and the deadline cuts it anyway
+
+
 @dataclass(frozen=True)
 class AnswerOptions:
     """What somebody who asks by program may want otherwise. None is what the persona says.
@@ -193,7 +197,7 @@ class SchemeRead:
         announced: Id of the scheme that was chosen before.
         found: Id of the scheme that stands in the answer in full, the announced one or its neighbour; "" for none.
         grade: 4 the announced one in full, 3 a neighbour, 2 its connectives or its fallacy, 1 its name, 0 nothing.
-        fallacy: A key of `dialogue.scheme_score.FALLACIES`, or "".
+        fallacy: A `dialogue.scheme_score.Fallacy`.
         filled: The form of `found` with the answer's own words in place of its letters; None where they are not read.
     """
 

@@ -23,6 +23,7 @@ from retrieval.passages import EVERYTHING, Filter, Passage
 from retrieval.store import Searcher
 from tiers.base import (
     ANSWER_AS_USUAL,
+    MAX_ANSWER_TOKENS,
     AnswerOptions,
     Citation,
     Done,
@@ -40,7 +41,6 @@ from tiers.waking import Waker
 
 log = logging.getLogger(__name__)
 
-MAX_ANSWER_TOKENS = 512
 HISTORY = Limits(history_tokens=1_500, kept_exchanges=3)  # a large model follows more than the free one, and caches it
 
 

@@ -22,7 +22,18 @@ from engines.base import Engine, SamplingParams, Token, Usage
 from errors import EngineBusy, EngineError, EngineTimeout, RetrievalError, TierBusy, TierUnavailable
 from personas import PERSONAS
 from retrieval.notes import Note, NoteIndex
-from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, Evaluation, Event, Scheme, TierStatus, User, Warming
+from tiers.base import (
+    ANSWER_AS_USUAL,
+    MAX_ANSWER_TOKENS,
+    AnswerOptions,
+    Done,
+    Evaluation,
+    Event,
+    Scheme,
+    TierStatus,
+    User,
+    Warming,
+)
 from tiers.evaluating import aside_of, evaluated
 from tiers.meaning import MeaningSupply
 from tiers.rules import ruled
@@ -34,7 +45,6 @@ NOTES = Path(__file__).parents[1] / "data" / "notes"
 EVALUATION_TOKENS = MAX_TOKENS + 400  # with the message that asks for it
 SMALL_LIMITS = Limits(history_tokens=450)  # a turn of a small model carries its note as well
 SMALL_PROMPT_TOKENS = 1_400  # what the embedded model was trained to follow; longer histories make it wander
-MAX_ANSWER_TOKENS = 512  # a page; more would hold a place that others wait for, and the deadline cuts it anyway
 DROPPED_AT_ONCE = 4  # exchanges; a cut is rare and deep, so that the prompt stays the same between two cuts
 STATUS_EVERY_S = 0.5
 

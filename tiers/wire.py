@@ -22,6 +22,7 @@ from engines.base import FinishReason
 from errors import MessageError, PersonaError, TierUnavailable
 from personas import Persona
 from tiers.base import (
+    MAX_CONVERSATION_CHARS,
     AnswerOptions,
     Card,
     Citation,
@@ -40,10 +41,9 @@ from tiers.base import (
 VERSION = 1
 PATH = "/v1/turns"
 MAX_BODY_BYTES = 256_000
-MAX_CHARS = 60_000  # of all turns: four times what a context of 4096 tokens holds
 MAX_TURNS = 200
 MAX_LINE_BYTES = 64_000  # of an answer; a passage of 400 words has 3000
-MAX_ANSWER_TOKENS = 4096  # that a program may ask for; the gateway gives what it has
+MAX_ASKED_TOKENS = 4096  # that a program may ask for; the gateway gives what it has
 MAX_ANSWER_CHARS = 20_000
 MAX_EVENTS = 20_000
 DOWN = "premium_down"  # code of everything that is the gateway's fault
@@ -57,7 +57,7 @@ _Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 
 class _Turn(BaseModel):
     role: Literal["user", "assistant"]
-    text: Annotated[str, Field(min_length=1, max_length=MAX_CHARS)]
+    text: Annotated[str, Field(min_length=1, max_length=MAX_CONVERSATION_CHARS)]
 
 
 class _Body(BaseModel):
@@ -71,7 +71,7 @@ class _Body(BaseModel):
     persona: Annotated[str, Field(max_length=64)]
     turns: Annotated[list[_Turn], Field(min_length=1, max_length=MAX_TURNS)]
     excluded: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=50)] = []
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_ANSWER_TOKENS)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_ASKED_TOKENS)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
@@ -115,7 +115,7 @@ def write_request(conversation: Conversation, client: str, options: AnswerOption
     }
     for name in ("max_tokens", "temperature", "top_p", "seed"):
         if (value := getattr(options, name)) is not None:
-            data[name] = min(value, MAX_ANSWER_TOKENS) if name == "max_tokens" else value
+            data[name] = min(value, MAX_ASKED_TOKENS) if name == "max_tokens" else value
     if options.evaluation is not None:
         data["evaluation"] = asdict(options.evaluation)
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
@@ -144,8 +144,10 @@ def read_request(body: bytes, personas: Mapping[str, Persona]) -> Asked:
     if persona is None:
         raise PersonaError(f"There is no such persona. Known: {', '.join(personas)}.", code=UNKNOWN_PERSONA)
     turns = tuple(Turn(t.role, clean_message(t.text) if t.role == "user" else t.text) for t in read.turns)
-    if sum(len(turn.text) for turn in turns) > MAX_CHARS:
-        raise MessageError(f"The turns have more than {MAX_CHARS} characters; cut the conversation.", code=TOO_LONG)
+    if sum(len(turn.text) for turn in turns) > MAX_CONVERSATION_CHARS:
+        raise MessageError(
+            f"The turns have more than {MAX_CONVERSATION_CHARS} characters; cut the conversation.", code=TOO_LONG
+        )
     if turns[-1].role != "user":
         raise MessageError("The last turn must be the pupil's.", code="message_order")
     options = AnswerOptions(

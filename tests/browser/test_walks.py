@@ -220,7 +220,7 @@ def test_reply_feedback_undo_surprise_and_link(stage: Stage) -> None:
     page.locator('[data-act="down"]').click()
     page.get_by_role("button", name=FRENCH["reason_too_long"]).click()
     expect(page.locator(".thanks")).to_have_text(FRENCH["feedback_thanks"])
-    page.get_by_role("button", name="Je ne suis pas d'accord, car …").click()
+    page.get_by_role("button", name="Je ne suis pas d'accord, car…").click()
     expect(box(page)).to_have_value("Je ne suis pas d'accord, car ")
     expect(box(page)).to_be_focused()
     page.keyboard.type("rien ne le montre.")
@@ -332,7 +332,7 @@ def test_a_debate_is_arbitrated(stage: Stage) -> None:
     assert (first.persona.key, [turn.text for turn in first.turns]) == ("spinoza", [question])
     assert second.persona.key == "bergson"
     assert f"Spinoza répond : « {ANSWER} »" in second.turns[-1].text
-    page.get_by_role("button", name="Bergson me convainc, parce que …").click()
+    page.get_by_role("button", name="Bergson me convainc, parce que…").click()
     expect(box(page)).to_have_value("Bergson me convainc, parce que ")
     box(page).fill("Bergson me convainc, parce que le temps ne se compte pas.")
     box(page).press("Enter")

@@ -26,8 +26,8 @@ from service.health import routes
 from settings import load_settings
 from tests.engines.servers import OllamaServer, OpenAIServer
 from tests.serving import serving, wait_until
-from tiers.base import AnswerOptions, Done, Event, TierStatus, User
-from tiers.free import MAX_ANSWER_TOKENS, FreeTier
+from tiers.base import MAX_ANSWER_TOKENS, AnswerOptions, Done, Event, TierStatus, User
+from tiers.free import FreeTier
 from tiers.supply import ModelChoice, ModelSupply
 
 ROOT = Path(__file__).parents[2]
