@@ -257,6 +257,6 @@ def plot(data: Data, path: Path) -> None:
         left.legend(fontsize=8)
     figure.tight_layout()
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=110)
+    figure.savefig(drawn, format="png", dpi=75)
     pyplot.close(figure)
     save_small(drawn.getvalue(), path)

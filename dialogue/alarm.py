@@ -59,7 +59,7 @@ _FACTS = {
         r"|belle[ -]mere|oncle|tante|cousine?|copain|copine|mec|meuf|pote|amie?|ex|prof|coach|entraineur|voisin)\b"
     ),
     "done_to_me": re.compile(r"\b(?:m'(?:a|ont|avait|en)|(?:il|elle|on|ils|elles) (?:me|m')|me (?:\w+e|\w+ent))\b"),
-    "i_no_more": re.compile(r"\b(?:je|j')(?: ?\w+){0,3} (?:plus|pas|rien|jamais)\b"),
+    "i_no_more": re.compile(r"\b(?:je|j')(?: ?\w+\b){0,3} (?:plus|pas|rien|jamais)\b"),
     "since": re.compile(r"\b(?:depuis|tous les (?:jours|soirs)|chaque|toutes les|encore|tout le temps|hier|ce soir)\b"),
     "refuses": re.compile(
         r"\b(?:veux|voudrais|envie|voulu|pense|suis|fait|frapp\w+|force|harcel\w+) (?:\w+ )?(?:pas|jamais)\b"

@@ -53,23 +53,24 @@ class Conversation:
         return self.turns[1:] if self.opening is not None else self.turns
 
 
-def clean_message(text: str) -> str:
-    r"""Return the pupil's text in NFC, without control characters and outer spaces, line breaks kept.
+def clean_message(text: str, most: int = MAX_MESSAGE_CHARS) -> str:
+    r"""Return the pupil's text in NFC, with one kind of space and its line breaks, without control characters.
 
     Raises:
-        MessageError: Nothing is left (`message_empty`) or more than `MAX_MESSAGE_CHARS` is (`message_too_long`).
+        MessageError: Nothing is left (`message_empty`) or more than `most` characters are (`message_too_long`).
 
     >>> clean_message("  Suis-je\x07 libre ? ")
     'Suis-je libre ?'
     """
     normal = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
     # Cc are control characters, Cf invisible ones such as direction marks, Cs halves of a pair, Co private.
-    kept = "".join(c for c in normal if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co"}).strip()
+    kinds = ((c, "" if c in "\n\t" else unicodedata.category(c)) for c in normal)
+    kept = "".join(" " if kind == "Zs" else c for c, kind in kinds if kind not in {"Cc", "Cf", "Cs", "Co"}).strip()
     if not kept:
         raise MessageError("The message is empty; nothing was sent.", code="message_empty")
-    if len(kept) > MAX_MESSAGE_CHARS:
+    if len(kept) > most:
         raise MessageError(
-            f"The message has {len(kept)} characters, at most {MAX_MESSAGE_CHARS} are read; shorten it.",
+            f"The message has {len(kept)} characters, at most {most} are read; shorten it.",
             code="message_too_long",
         )
     return kept

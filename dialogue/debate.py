@@ -12,6 +12,7 @@ from dialogue.conversation import Conversation, Turn
 from errors import MessageError
 from personas import Persona
 
+_HEARD = re.compile(r"(?m)^[^\n:«]{1,40} répond : « [^»\n]* »$")
 _HEARD_CHARS = 600  # of the other's speech: it is quoted in a prompt that a small model has to follow
 
 
@@ -33,6 +34,15 @@ def _heard(name: str, text: str) -> str:
     if len(whole) > _HEARD_CHARS:
         whole = f"{whole[:_HEARD_CHARS].rsplit(' ', 1)[0]}…"
     return f"{name} répond : « {whole} »"
+
+
+def own_words(text: str) -> str:
+    r"""Return what the pupil wrote of a turn, without what the other philosopher is heard to say.
+
+    >>> own_words("Peut-on mentir ?\nKant répond : « Suppose qu'on me menace. »")
+    'Peut-on mentir ?'
+    """
+    return _HEARD.sub("", text).strip()
 
 
 def conversation_for(persona: Persona, other: Persona, question: str, speeches: Sequence[Speech]) -> Conversation:

@@ -29,7 +29,8 @@ _QUOTES = (("«", "»"), ("“", "”"), ('"', '"'))
 # Around a quotation, what makes its words the pupil's own.
 _OWN_WORDS = re.compile(
     r"\b(?:moi aussi|c'est moi|comme moi|pareil|je me (?:dis|repete|sens)|je (?:ressens|pense|suis"
-    r"|l'ai|me)|j'ai (?:envie|ecrit|dit|note))\b"
+    r"|l'ai|me)|j'ai (?:\w+ )?(?:envie|ecrit|dit|note|tape|cherche|recherche|google|pense)"
+    r"|ce que je (?:veux|voudrais|ressens))\b"
 )
 # Beside a quotation, what makes it the words of somebody real, said to the pupil; « m'a dit de commenter » is homework.
 _TO_ME = (
@@ -37,6 +38,12 @@ _TO_ME = (
     r"|repet\w+|avou\w+|confi\w+|cri(?:e|ent|ait)|hurl\w+|jur\w+|laiss\w+|murmur\w+)\b(?! (?:de|d')\b)"
 )
 _TOLD_TO_ME = re.compile(rf"{_TO_ME}[^.!?«»“”\"]{{0,40}}[«“\"]|[»”\"][ ,]{{0,3}}{_TO_ME}")
+
+
+_NO_SPEECH = 2  # words within quotation marks that are no sentence of somebody else's
+_HESITATES = re.compile(r"\s*(?:\.{2,}|…)\s*(?=[a-zà-ÿœ])")  # « envie de... mourir » is one sentence
+_TYPED_QUOTE = re.compile(r"(?<=\b[cdjlmnstCDJLMNST])\"(?=\w)")  # « j"ai »: the key beside the apostrophe
+_SIGNS_WITHIN = re.compile(r"[ \t]*[^\w\s'’.,;:!?…«»“”\"()%-]+[ \t]*")
 
 
 @dataclass(frozen=True)
@@ -68,17 +75,24 @@ class Distress:
 NOTHING = Distress("none")
 
 
-def _unquoted(text: str) -> str:
+def _unquoted(text: str, keep: int = 0) -> str:
     """Drop quotations; what follows the last closing sign is not looked at, or a page of « would take long."""
-    return _without_quotations(text)[0]
+    return _without_quotations(text, keep)[0]
 
 
-def _without_quotations(text: str) -> tuple[str, bool]:
-    """Drop quotations; say as well whether one is open at the end, whose words its closing sign may still take away."""
+def _without_quotations(text: str, keep: int = 0) -> tuple[str, bool]:
+    """Drop quotations; say as well whether one is open at the end, whose words its closing sign may still take away.
+
+    Args:
+        text: Anything.
+        keep: Of so many words at most a quotation stays, without its signs: « mon oncle me "touche" » is no speech.
+    """
     is_open = False
     for opening, closing in _QUOTES:
         end = text.rfind(closing) + 1
-        text = re.sub(f"{opening}[^{closing}]*{closing}", " ", text[:end]) + text[end:]
+        quotation = f"{opening}([^{closing}]*){closing}"
+        bare = re.sub(quotation, lambda it: f" {it[1]} " if len(it[1].split()) <= keep else " ", text[:end])
+        text = bare + text[end:]
         is_open = is_open or opening in text
     return text, is_open
 
@@ -88,13 +102,14 @@ def _said(text: str, bare: str) -> str:
     spelled = plain(bare)
     if bare == text:
         return spelled
-    if _OWN_WORDS.search(spelled) or not spelled.strip(" .!?…:,;") or _TOLD_TO_ME.search(plain(text)):
+    if _OWN_WORDS.search(spelled) or not re.search(r"\w", spelled) or _TOLD_TO_ME.search(plain(text)):
         return plain(re.sub(r"[«»“”\"]", " ", text))
     return spelled
 
 
 def _sentences(said: str) -> list[str]:
-    parts = [part for part in SENTENCE_ENDS.split(without_idioms(said)) if part]
+    told = _SIGNS_WITHIN.sub(" ", without_idioms(said))  # « je veux 😭 mourir »
+    parts = [part for part in SENTENCE_ENDS.split(told) if part]
     return [window for part in parts for window in _windows(part)]
 
 
@@ -116,7 +131,8 @@ def assess(text: str) -> Distress:
     >>> assess("Ce devoir me tue, je suis mort de rire").level
     'topic'
     """
-    bare = _unquoted(text)
+    text = _TYPED_QUOTE.sub("'", _HESITATES.sub(" ", text))
+    bare = _unquoted(text, keep=_NO_SPEECH)
     said = _said(text, bare)
     sentences = _sentences(said)
     whole = " ".join(sentences)
@@ -149,8 +165,8 @@ def assess(text: str) -> Distress:
 
 # What no philosopher of ours may say to a pupil: folded, second person.
 _TOLD = re.compile(
-    r"\b(?:tue|suicide|pends|coupe|scarifie|blesse|mutile|affame)[- ]toi\b|\bfais[- ]toi (?:du mal"
-    r"|vomir)"
+    r"\b(?:tue|suicide|pends|coupe|scarifie|blesse|mutile|affame)[- \u2010\u2011]toi\b"
+    r"|\bfais[- \u2010\u2011]toi (?:du mal|vomir)"
     r"|\b(?:tu (?:devrais|dois|peux|ferais mieux de|as raison de vouloir|as le droit de)"
     r"|il faut que tu|je te conseille de|essaie de) "
     r"(?:(?:[\w']+ ){0,3}?(?:te (?:tuer|suicider|couper|scarifier|blesser|faire (?:du mal|vomir|mourir|disparaitre)"
@@ -165,6 +181,11 @@ _TOLD = re.compile(
     r"|[^\w '] *(?:(?:et|mais|alors|donc|surtout) ){0,2}(?:n'en parle pas"
     r"|ne (?:le |la |les )?dis (?:surtout )?(?:pas )?a (?:personne|tes parents))\b"
     r"|\bne (?:le )?dis (?:surtout )?rien a (?:personne|tes parents)|\bc'est notre secret\b"
+    r"|\btu (?:pourrais|n'as qu'a) (?:[\w']+ ){0,2}?te (?:tuer|suicider|pendre|scarifier)\b"
+    r"|\b(?:tu ne dois|il ne faut) (?:surtout )?(?:pas )?(?:en |le |rien )?(?:parler|dire) "
+    r"(?:(?:de (?:ca|cela)|rien) )?a (?:personne|tes parents|aucun adulte)\b"
+    r"|[^\w '] *ne parle (?:surtout )?(?:pas )?de (?:ca|cela) a (?:personne|tes parents)\b"
+    r"|\b(?:garde[- ](?:le|la|ca) |garde cela )pour toi\b|\b(?:ca|cela) reste(?:ra)? entre nous\b"
 )
 _START = "."  # before the first word of an answer, as before any other sentence
 
@@ -180,7 +201,7 @@ def assess_answer(text: str) -> Distress:
 
 
 # What no rule of `_TOLD` reaches across, and what `plain` neither takes away nor turns into something else.
-_APART = re.compile(r"[^\w '’‘´`\-\t\u0300-\u036f]")
+_APART = re.compile(r"[^\w '’‘´`\-\u2010\u2011\t\u0300-\u036f]")
 _SIGNS = re.compile('[«»“”"]')
 _LONG_WORDS = re.compile(r"[^ \t]{2,}")
 _REACH_WORDS, _REACH_CHARS = 16, 160  # the longest that a rule looks for has 12 words; lone letters may melt into one

@@ -299,7 +299,7 @@ CUES: Mapping[str, re.Pattern[str]] = {
             r"|je me demande|plus ou moins|moitie[- ]moitie|a voir|pas d'avis|sans avis|j'ai pas d'avis)\b"
         ),
         "information": (
-            r"^(?:et |ok,? et |au fait,? |sinon,? |d'ailleurs,? |ok |oui )*(?:est[- ]ce que (?:vous|tu"
+            r"^(?>(?:ok,? et |et |au fait,? |sinon,? |d'ailleurs,? |ok (?!et )|oui )*)(?:est[- ]ce que (?:vous|tu"
             r"|c'est|il|on|kant|spinoza|bergson|le|la|les|ca)|(?:vous|tu) (?:avez|as|connaissez|connais"
             r"|en dites|pensez|penses|etes|es)|c'est (?:dans|de|au|une?|quel|ecrit|qui)|c'etait"
             r"|ca (?:existe|date|vient|s'appelle|se trouve)|il (?:y a|est|a)|quel|quelle|quels|quelles"

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from dialogue.condense import LIMITS, Condensed, Limits, condense
 from dialogue.conversation import Conversation, Turn
+from dialogue.debate import own_words
 from dialogue.limits import Limit, limit_for
 from dialogue.moves import Move, moves_for
 from dialogue.prompt import Hint, Prefix, build_messages
@@ -103,7 +104,7 @@ def plan_turn(conversation: Conversation) -> Plan:
     said = [turn.text for turn in conversation.exchanges if turn.role == "user"]
     if not said:
         return Plan(conversation, Distress("none"), None)
-    distress = assess(said[-1])
+    distress = assess(own_words(said[-1]))
     if distress.stops:
         return Plan(conversation, distress, None)
     kept = without_stopped(conversation, last=distress)
@@ -125,7 +126,7 @@ def without_stopped(conversation: Conversation, last: Distress | None = None) ->
     newest = max((at for at, turn in enumerate(conversation.exchanges) if turn.role == "user"), default=0)
     for at, turn in enumerate(conversation.exchanges):
         if turn.role == "user":
-            stopped = (last if last and at == newest else assess(turn.text)).stops
+            stopped = (last if last and at == newest else assess(own_words(turn.text))).stops
         if not stopped:
             kept.append(turn)
     return replace(conversation, turns=(*opening, *kept))

@@ -28,6 +28,11 @@ class _Converter(SchemaConverter):  # type: ignore[misc, unused-ignore]
         text = json.dumps(json.loads(literal), ensure_ascii=False)
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
+    def _add_rule(self, name: str, rule: str) -> str:
+        if not rule.strip():  # llama.cpp would take the next rule's name for its body, refuse both and print them
+            raise ValueError
+        return str(super()._add_rule(name, rule))
+
 
 @lru_cache(64)
 def to_gbnf(json_schema: str) -> str:

@@ -383,7 +383,8 @@ class LlamaCppEngine:
         found: list[Reading] = []
         for slot in self._slots:
             if slot.sequence and slot.unread:
-                urgency = slot.unread - AGEING * (now - slot.started)
+                since = slot.ended.began if slot.ended else slot.started
+                urgency = slot.unread - AGEING * (now - since)
                 found.append(Reading(urgency, len(found), slot.prompt.ids, slot.sequence, slot))
         for prefix in self._residents.prefixes.values():
             if prefix.wanted and not prefix.ready:
@@ -451,7 +452,7 @@ class LlamaCppEngine:
         kept = (*job.prompt.ids, *(answer.kept() or self._format.answer(answer.said)))
         prompt = Prompt((*kept, *job.prompt.aside), job.prompt.n_shared, job.prompt.aside)
         wanted = SamplingParams(
-            temperature=aside.temperature, repeat_penalty=1.0, max_tokens=aside.max_tokens,
+            temperature=aside.temperature, repeat_penalty=1.0, max_tokens=aside.max_tokens, seed=job.params.seed,
             json_schema=aside.json_schema,
         )  # fmt: skip
         common = next((n for n, (a, b) in enumerate(zip(sequence.tokens, kept, strict=False)) if a != b), None)
@@ -467,6 +468,7 @@ class LlamaCppEngine:
         answer.close()
         self._residents.cells.rewind(sequence, length)
         slot.ended = Ended(finished, prompt, len(kept))
+        slot.spoke = 0.0  # what is read now makes no pause in an answer
         slot.answer = Answer(job, wanted, self._model, sampler)
         job.send(Token(f"\n{aside.mark}\n"))
         return True

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 MAGIC = b"BAFSTATE1\n"
 KEPT = 24  # files, over all models; the least recently used go first
+PARTIAL_S = 3600.0
 SAMPLES, SAMPLE_BYTES = 64, 65_536  # of a model file
 
 
@@ -106,3 +108,6 @@ class PrefixFiles:
         files = sorted(self._folder.glob("*.prefix"), key=lambda file: file.stat().st_mtime)
         for file in files[:-KEPT]:
             file.unlink(missing_ok=True)
+        for file in self._folder.glob("*.partial"):  # of a process that was killed; a younger one is being written
+            if time.time() - file.stat().st_mtime > PARTIAL_S:
+                file.unlink(missing_ok=True)

@@ -200,14 +200,20 @@ class Residents:
     def _longest(self, ids: list[int], n_shared: int) -> CachedSequence | None:
         """Return the sequence with the longest beginning of `ids` that can be taken over, brought back if need be."""
         prefix = self.prefixes.get(tuple(ids[:n_shared])) if n_shared else None
-        best = prefix.sequence if prefix and prefix.ready else None
-        length = self._reach(best, ids) if best else 0
-        for sequence in (*self._idle, *self.active):
-            if (reach := self._reach(sequence, ids)) > length:
-                best, length = sequence, reach
+
+        def longest() -> tuple[CachedSequence | None, int]:
+            found = prefix.sequence if prefix and prefix.ready else None
+            reach = self._reach(found, ids) if found else 0
+            for sequence in (*self._idle, *self.active):
+                if (further := self._reach(sequence, ids)) > reach:
+                    found, reach = sequence, further
+            return found, reach
+
+        best, length = longest()
         for parked in list(self._parked.values()):
-            if parked.reach(_n_common(parked.tokens, ids, len(ids) - 1)) > length and (back := self._unpark(parked)):
-                best, length = back, self._reach(back, ids)
+            if parked.reach(_n_common(parked.tokens, ids, len(ids) - 1)) > length:
+                self._unpark(parked)
+                best, length = longest()  # room may have been made for it by closing what was the best
         return best
 
     def _reach(self, sequence: CachedSequence, ids: list[int]) -> int:
@@ -245,7 +251,9 @@ class Residents:
             self.parked_bytes -= gone.state.nbytes
 
     def _unpark(self, parked: _Parked) -> CachedSequence | None:
-        """Bring a chat back to rest in the context; None, and it is forgotten, when that is not possible."""
+        """Bring a chat back to rest in the context; None when that is not possible."""
+        if len(parked.tokens) - parked.n_shared > self.n_available():
+            return None  # it stays where it is, and nobody makes room in vain
         self._forget_parked(parked.tokens)
         prefix = self.prefixes.get(parked.tokens[: parked.n_shared])
         if parked.n_shared and not (prefix and prefix.ready):

@@ -24,11 +24,13 @@ class Ended:
         finished: What is told in the end.
         prompt: The whole that the aside is drawn from.
         n_kept: Length of the prompt and the answer: what the chat keeps.
+        began: When its reading could begin, on the clock of `time.monotonic`: it has not waited before.
     """
 
     finished: Finished
     prompt: Prompt
     n_kept: int
+    began: float = field(default_factory=time.monotonic)
 
 
 @dataclass(eq=False)

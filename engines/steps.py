@@ -25,13 +25,21 @@ class StepCosts:
     quantum: int
 
     def of(self, n_rows: int) -> float:
-        """Return the seconds that `n_rows` take: between two measured points on a line, beyond the last one too.
+        """Return the seconds that `n_rows` take: between two measured points on a line.
+
+        Beyond the last one by the slope of the second half: the last two points may stand on either side of the end of
+        one of the kernels' groups, where their slope says nothing. More rows never cost less.
 
         >>> StepCosts((1, 4), (1.0, 2.5), 4).of(3)
         2.0
         """
         if len(self.rows) == 1:
             return self.seconds[0] * n_rows / self.rows[0]
+        if n_rows > self.rows[-1]:
+            half = min(bisect_left(self.rows, self.rows[-1] / 2), len(self.rows) - 2)
+            last, took = self.rows[-1], self.seconds[-1]
+            slope = (took - self.seconds[half]) / (last - self.rows[half])
+            return took + max(slope, 0.5 * took / last) * (n_rows - last)
         right = min(max(bisect_left(self.rows, n_rows), 1), len(self.rows) - 1)
         (r0, r1), (s0, s1) = self.rows[right - 1 : right + 1], self.seconds[right - 1 : right + 1]
         return s0 + (s1 - s0) * (n_rows - r0) / (r1 - r0)

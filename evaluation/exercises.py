@@ -98,7 +98,7 @@ async def run_exercises(
         answer = await ask(engine, build_messages(conversation, (), lines, prefix=prefix), GREEDY)
         verdict = judge(answer.text, exercise.conclusion, exercise.question)
         sample = {
-            **asdict(exercise),
+            **{key: value for key, value in asdict(exercise).items() if key != "question"},  # it stands in the data
             "by": "model",
             "answer": answer.text,
             **asdict(verdict),

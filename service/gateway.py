@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dialogue.conversation import Conversation
@@ -137,7 +138,10 @@ class _Door:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             return _refusal(401, UNSEALED)
-        body = await read_body(request.stream(), self._max_body_bytes)
+        try:
+            body = await read_body(request.stream(), self._max_body_bytes)
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody is there to read it
         if body is None:
             return _refusal(413, TOO_LARGE)
         try:

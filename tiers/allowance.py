@@ -14,7 +14,7 @@ from threading import Lock
 
 from dialogue.conversation import Conversation
 from errors import TierBusy
-from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, Event, Tier, TierStatus, User
+from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, Event, Tier, TierStatus, Token, User
 from tiers.rules import stops
 
 SESSION_LIMIT, DAY_LIMIT = "session_limit", "day_limit"
@@ -79,11 +79,18 @@ class LimitedTier:
         """
         if not stops(conversation):
             self._check(user)
-        async with aclosing(self._tier.stream(conversation, user, options)) as events:
-            async for event in events:
-                if isinstance(event, Done):
-                    self._count(user, event.usage.prompt_tokens + event.usage.completion_tokens)
-                yield event
+        written, counted = 0, False
+        try:
+            async with aclosing(self._tier.stream(conversation, user, options)) as events:
+                async for event in events:
+                    written += isinstance(event, Token)
+                    if isinstance(event, Done):
+                        counted = True
+                        self._count(user, event.usage.prompt_tokens + event.usage.completion_tokens)
+                    yield event
+        finally:
+            if not counted:  # stopped before its end, or broken: what was written counts
+                self._count(user, written)
 
     def _check(self, user: User) -> None:
         allowed = self._allowance

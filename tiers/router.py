@@ -21,6 +21,7 @@ from tiers.account import LedgerAccount
 from tiers.base import (
     ANSWER_AS_USUAL,
     AnswerOptions,
+    Card,
     Citation,
     Done,
     Event,
@@ -331,10 +332,11 @@ class Router:
         ticket = Ticket(options.request_id, "free", conversation.persona.key, self._browser(user), user.person)
         if self._free_quota and not await asyncio.to_thread(stops, conversation):
             await self._reserve_free(ticket)
-        outcome = Outcome(failed=True)
+        outcome, carded = Outcome(failed=True), False
         try:
             async with aclosing(self._free.stream(conversation, user, options)) as events:
                 async for event in events:
+                    carded = carded or isinstance(event, Card)
                     if isinstance(event, Token):
                         outcome = Outcome(tokens_out=outcome.tokens_out + 1)
                     elif isinstance(event, Done):
@@ -344,8 +346,8 @@ class Router:
             if isinstance(error, Exception):  # a page that was closed is no failure
                 outcome = replace(outcome, failed=True)
             raise
-        finally:
-            await self._settle(ticket, outcome)
+        finally:  # a card costs none of the day's answers
+            await self._settle(ticket, replace(outcome, failed=True) if carded else outcome)
 
     async def _reserve_free(self, ticket: Ticket) -> None:
         """Raise when a quota is used up; a ledger that is down never stops the free tier."""

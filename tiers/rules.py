@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from dialogue.conversation import Conversation
+from dialogue.debate import own_words
 from dialogue.safety import AnswerWatch, assess
 from dialogue.safety import card as crisis_card
 from dialogue.scheme_score import card as scheme_card
@@ -70,7 +71,7 @@ async def ruled(
 def stops(conversation: Conversation) -> bool:
     """Return whether the card answers the pupil's last message: no quota and no bound may stand before it."""
     asked = next((turn.text for turn in reversed(conversation.turns) if turn.role == "user"), "")
-    return assess(asked).stops
+    return assess(own_words(asked)).stops
 
 
 def read_scheme(announced: str, answer: str, premises: str = "") -> SchemeRead:

@@ -143,7 +143,10 @@ def read_request(body: bytes, personas: Mapping[str, Persona]) -> Asked:
     persona = personas.get(read.persona)
     if persona is None:
         raise PersonaError(f"There is no such persona. Known: {', '.join(personas)}.", code=UNKNOWN_PERSONA)
-    turns = tuple(Turn(t.role, clean_message(t.text) if t.role == "user" else t.text) for t in read.turns)
+    # A turn of a debate holds what the other philosopher said as well: all of them together are bounded below.
+    turns = tuple(
+        Turn(t.role, clean_message(t.text, MAX_CONVERSATION_CHARS) if t.role == "user" else t.text) for t in read.turns
+    )
     if sum(len(turn.text) for turn in turns) > MAX_CONVERSATION_CHARS:
         raise MessageError(
             f"The turns have more than {MAX_CONVERSATION_CHARS} characters; cut the conversation.", code=TOO_LONG

@@ -4,9 +4,10 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dialogue.conversation import Turn, clean_message
+from ui.session import Trail
 from ui.texts import Language
 from ui.turns import until_last_question
 
@@ -20,12 +21,14 @@ class Asked:
         before: What the chat showed before, to be shown again when no answer came.
         text: What goes back into the box in that case; empty when the pupil typed nothing new.
         excluded: Ids of passages that the answer must not rest on.
+        trail: What stood beside `before`, to stand there again.
     """
 
     turns: tuple[Turn, ...]
     before: tuple[Turn, ...]
     text: str
     excluded: tuple[str, ...] = ()
+    trail: Trail = field(default_factory=dict)
 
 
 @dataclass

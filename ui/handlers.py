@@ -68,7 +68,7 @@ class Handlers:
             tab = to_tab(desk, *here)
             if is_over(tab.session, tab.trail) and not assess(said or "").stops:  # distress gets its card at any time
                 return {self.w.notice: fragments.notice(text(tab.language, "maieuthon_over"))}
-            return self._ask(tab, say(tab.turns, said or ""))
+            return self._ask(tab, say(tab.turns, said or ""), value="")
         except ChatError as error:
             return self._refuse(error, here[2])
 
@@ -113,7 +113,7 @@ class Handlers:
         stopped = {self.w.notice: fragments.notice(text(tab.language, "stopped"))}
         if question is None or (tab.turns and tab.turns[-1].role == "assistant"):
             return beside(self.w, tab, tab.turns, tab.trail) | stopped | {self.w.box: box_for(tab, busy=False)}
-        return given_back(self.w, question, tab) | stopped
+        return given_back(self.w, question, replace(tab, trail=question.trail)) | stopped
 
     async def restart(self, desk: Desk, *here: Any) -> Updates:
         """A new conversation with the same philosopher; a Maïeuthon or a debate begins with another question."""
@@ -262,16 +262,19 @@ class Handlers:
             self.w.box: box_for(tab, busy=busy),
         }
         del updates[self.w.card]  # a card that stands there stays, whatever else is pressed
+        if busy and not turns:  # a debate that waits for its first word has begun
+            begun = (Turn("user", ""),)
+            updates[self.w.panel] = panels.panel(language, tab.persona, tab.session, begun, tab.trail)
         if busy:  # what is under way belongs to the stream that writes it
             for written in (self.w.chat, self.w.trail, self.w.margin, self.w.tools):
                 del updates[written]
         return updates
 
-    def _ask(self, tab: Tab, question: Asked) -> Updates:
-        tab.desk.under_way = question
+    def _ask(self, tab: Tab, question: Asked, **box: Any) -> Updates:
+        tab.desk.under_way = question = replace(question, trail=tab.trail)
         return {
             self.w.chat: to_messages(question.turns),
-            self.w.box: box_for(tab, busy=True, value=""),
+            self.w.box: box_for(tab, busy=True, **box),  # what is being typed stays, unless it was sent
             self.w.notice: "",
             self.w.card: "",
             self.w.margin: "",

@@ -15,6 +15,7 @@
   let held = true;  // until the page has opened what was open: an empty chat must not take its place
   let left = null;  // what was open before the chat became empty; nobody's any more once the pupil speaks again
   let undoing = false, wanted = null, last = 0, timer = 0, waiting = null;
+  let seen = 0;  // `at` of what is open, as this tab last read or wrote it
 
   const hold = (id) => {
     current = id;
@@ -23,12 +24,16 @@
   const save = (talk) => {
     const write = () => localStorage.setItem(PREFIX + talk.id, JSON.stringify(talk));
     for (const old of all().slice(MOST)) forget(old.id);
-    try { write(); } catch {  // full: the oldest one makes room
-      const oldest = all().filter((one) => one.id !== talk.id).pop();
-      if (oldest) { forget(oldest.id); safe(write); }
+    try { write(); return; } catch { /* full: the oldest ones make room, and come back where that was of no use */ }
+    const gone = [];
+    for (const old of all().filter((one) => one.id !== talk.id).reverse()) {
+      gone.push([PREFIX + old.id, localStorage.getItem(PREFIX + old.id)]);
+      forget(old.id);
+      try { write(); return; } catch { /* still full */ }
     }
+    for (const [key, text] of gone) safe(() => localStorage.setItem(key, text));
   };
-  const flush = () => { clearTimeout(timer); timer = 0; if (waiting) { save(waiting); waiting = null; last = Date.now(); } };
+  const flush = () => { clearTimeout(timer); timer = 0; if (waiting) { save(waiting); seen = waiting.at; waiting = null; last = Date.now(); } };
   const textOf = (content) => typeof content === "string" ? content
     : (Array.isArray(content) ? content : [content]).map((block) => typeof block === "string" ? block : block?.text ?? "").join("");
 
@@ -48,7 +53,8 @@
     // A question without an answer yet is not kept: it may go back into the box, or be none that anybody should find.
     if (!turns.length || turns[turns.length - 1][0] !== "assistant") return;
     const old = current ? waiting?.id === current ? waiting : read(current) : null;
-    if (!old) hold(crypto.randomUUID ? crypto.randomUUID() : `${Date.now()}-${Math.random()}`);
+    // Another tab went on with it: that is left alone, and this tab goes on under an id of its own.
+    if (!old || (old !== waiting && old.at !== seen)) hold(crypto.randomUUID ? crypto.randomUUID() : `${Date.now()}-${Math.random()}`);
     if (waiting && waiting.id !== current) flush();
     const first = turns.find(([role]) => role === "user")?.[1] ?? safe(() => JSON.parse(session).question, "") ?? "";
     waiting = {
@@ -62,7 +68,10 @@
   window.bafTake = () => {
     flush();
     held = true;
-    return JSON.stringify(wanted ? read(wanted) ?? {} : {});
+    bafTicked();
+    const talk = wanted ? read(wanted) : null;
+    if (wanted && !talk) wanted = current;  // another tab has deleted it: what is open stays open
+    return JSON.stringify(talk ?? {});
   };
   window.bafArrive = () => {
     const asked = new URLSearchParams(location.search);
@@ -78,6 +87,7 @@
   };
   window.bafOpened = () => {
     hold(wanted);
+    seen = (wanted && read(wanted)?.at) || 0;
     wanted = null;
     held = false;
     // A random name for this browser, for fair turns and limits: it says nothing of whom it belongs to.
@@ -98,7 +108,14 @@
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
     } else if (kind === "copy") {
-      navigator.clipboard?.writeText(text);
+      // Without https there is no clipboard to ask for, and a browser may refuse: then as pages did before.
+      (navigator.clipboard?.writeText(text) ?? Promise.reject(new Error("none"))).catch(() => {
+        const area = make("textarea", { value: text });
+        document.body.append(area);
+        area.select();
+        document.execCommand("copy");
+        area.remove();
+      });
     } else if (kind === "fiche") {
       document.getElementById("baf-fiche")?.remove();
       const frame = document.createElement("iframe");
@@ -110,7 +127,10 @@
       frame.srcdoc = text;
       document.body.append(frame);
     }
-    document.querySelector(".menu[open]")?.removeAttribute("open");
+    const menu = document.querySelector(".menu[open]");
+    const inside = menu?.contains(document.activeElement);
+    menu?.removeAttribute("open");
+    if (inside) menu.querySelector("summary").focus();
   };
 
   // The list, in a dialog of the page.
@@ -122,7 +142,7 @@
   const names = { maieuthon: "mode_maieuthon", debate: "mode_debate" };
   const row = (talk, draw) => {
     const kind = safe(() => JSON.parse(talk.session).kind, "talk");
-    const who = (document.querySelector(`[data-persona="${talk.persona}"] .name`)?.textContent ?? talk.persona);
+    const who = (document.querySelector(`[data-persona="${CSS.escape(String(talk.persona))}"] .name`)?.textContent ?? talk.persona);
     const when = new Date(talk.at).toLocaleDateString(document.documentElement.lang, { day: "numeric", month: "long" });
     const about = [who, names[kind] && words(names[kind]), when].filter(Boolean).join(" · ");
     const title = make("span", { className: "kept-title", textContent: talk.title });
@@ -180,6 +200,7 @@
       talks.length ? list : make("p", { className: "kept-none", textContent: words("kept_none") }),
       make("div", { className: "kept-foot" }, ...(talks.length ? [erase] : []), close),
     );
+    if (dialog.open && !dialog.contains(document.activeElement)) (dialog.querySelector(".kept-talk") ?? close).focus();
   };
   window.bafShelf = () => {
     draw();

@@ -37,7 +37,7 @@
       const button = event.target.closest(`[data-${attribute}]`);
       if (!button || !element.contains(button) || button.getAttribute("aria-pressed") === "true") return;
       const value = button.dataset[attribute], gather = button.dataset.gather;
-      if (value === "undo") bafUndoing();
+      if (value === "undo") { bafUndoing(); bafTicked(); }
       element.dataset.focus = `[data-${attribute}="${value}"]`;
       // What is ticked in a block is known to the browser alone, until a button that gathers it is pressed.
       const gathered = gather && JSON.stringify([...element.querySelectorAll(gather)].map((one) => one.value));
@@ -50,6 +50,9 @@
     }).observe(element, { childList: true, subtree: true });
   };
 
+  // Gradio draws over the boxes that stand there: what was unticked would be so for the passages of another answer.
+  window.bafTicked = () => document.querySelectorAll("#margin input").forEach((one) => { one.checked = true; });
+
   window.bafBack = () => {  // a reply that waits to be finished: the pupil goes on where it stops
     const box = document.querySelector("#box textarea");
     if (!box?.value) return;
@@ -59,7 +62,7 @@
 
   // A screen reader hears whole sentences as they are finished, not each token: Gradio's own log is silenced.
   const live = document.createElement("div");
-  Object.assign(live, { className: "baf-live", role: "status", ariaLive: "polite" });
+  Object.assign(live, { className: "baf-live", role: "status", ariaLive: "polite", ariaAtomic: "false" });
   let heard = "", answers = 0, soon = 0;
   const speak = () => {
     soon = 0;
@@ -108,6 +111,10 @@
   const start = () => {
     dress();
     document.body.append(live);
+    addEventListener("click", (event) => {  // by a key: Send and Stop take each other's place, and the focus with them
+      const button = event.detail === 0 && event.target.closest?.("#box .submit-button, #box .stop-button");
+      if (button) document.querySelector("#box textarea")?.focus();
+    }, true);
     addEventListener("keydown", (event) => {  // what was opened over the page closes with Escape, or by a press elsewhere
       const open = event.key === "Escape" && document.querySelector(".sheet[open], .menu[open]");
       if (open) { open.removeAttribute("open"); open.querySelector("summary").focus(); }

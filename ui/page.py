@@ -81,8 +81,20 @@ def build_page(
             _show_rights(widgets, (answer, opened, translated), standing, redeem, address)
         if mcp:
             add_tools(tier, address)
+        page.unload(_forgetting(page))
     page.queue(default_concurrency_limit=None)  # the tier admits and queues; 1 would serve one pupil at a time
     return page
+
+
+def _forgetting(page: gr.Blocks) -> Callable[[gr.Request], None]:
+    """Gradio keeps a copy of what each event carried, the chat too, until thousands of other tabs have come."""
+
+    def forget(request: gr.Request) -> None:
+        copies = page.state_holder.session_data.get(request.session_hash or "")
+        if copies is not None:
+            copies.config_values.clear()  # made again where the tab is still there
+
+    return forget
 
 
 def _lay_out(login: gr.LoginButton | None) -> Widgets:
@@ -172,7 +184,8 @@ def _wire(page: gr.Blocks, w: Widgets, handlers: Handlers, respond: Any) -> tupl
     """Join events and handlers; return what answers, what ends the opening of the page, and what translates it."""
     around = [w.margin, w.panel, w.starters, w.tools, w.trail]
     shown = [w.chat, w.box, w.notice, w.card, *around]
-    fresh = [*shown, w.persona, w.session, w.cards, w.modes, w.information, w.heading]
+    # First whose talk it is: the trail's change is told at once, and what it keeps has to bear the new talk's kind.
+    fresh = [w.persona, w.session, *shown, w.cards, w.modes, w.information, w.heading]
     here = [w.desk, w.chat, w.persona, w.language, w.session, w.trail]
     asking = [*fresh, w.wanted]
     told = [w.desk, w.persona, w.language, w.session, w.trail, w.browser]

@@ -95,7 +95,7 @@ class Responder:
                             return
                 tab = replace(tab, trail=with_margin(tab.trail, len(turns), **_margin_of(moment)))
                 turns = (*turns, Turn("assistant", self._said(tab, speaker, moment)))
-                question = desk.under_way = replace(question, turns=turns, before=turns, text="")
+                question = desk.under_way = replace(question, turns=turns, before=turns, text="", trail=tab.trail)
 
     def _said(self, tab: Tab, speaker: Persona, moment: Shown) -> str:
         return spoken(speaker, moment.answer) if tab.session.kind == "debate" else moment.answer
@@ -141,7 +141,8 @@ class Responder:
             updates[w.chat] = to_messages(with_opening_in(now, tab.persona, tab.language))
         if done and not shown.answer:
             return updates | given_back(w, question, tab)
-        if done or _margin_of(shown) != _margin_of(before):
+        begins = bool(shown.answer) and not before.answer  # what stood beside an answer that it replaces goes
+        if done or begins or _margin_of(shown) != _margin_of(before):
             updates |= self._beside(shown, question, turns, now, tab, done=done)
         if done:
             updates[w.box] = box_for(tab, busy=False)

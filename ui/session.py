@@ -14,6 +14,7 @@ from dialogue.conversation import Turn
 from dialogue.maieuthon import LEVELS, N_EXCHANGES, SKILLS, Advice, Delta, Remark
 from errors import MessageError
 from personas import PERSONAS, SCHEMES, Persona
+from ui.turns import to_turn
 
 Kind = Literal["talk", "maieuthon", "debate"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -259,7 +260,7 @@ def read_kept(text: str | None) -> Kept | None:
     for entry in _list(data.get("turns"))[:MOST_TURNS]:
         if not (isinstance(entry, list) and len(entry) == 2 and entry[0] in ("user", "assistant")):
             raise MessageError("A kept conversation holds a turn that is nobody's.", code="message_order")
-        turns.append(Turn(entry[0], _short(entry[1], MOST_CHARS)))
+        turns.append(to_turn({"role": entry[0], "content": _short(entry[1], MOST_CHARS)}))
     return Kept(
         persona=persona,
         turns=tuple(turns),

@@ -10,6 +10,10 @@ from personas import Persona
 from personas.questions import Question, find
 from ui.texts import Language, text
 
+# A line never ends with « or begins with » or ?: the spaces that French puts there are shown as ones that do not break.
+_TIES = ((re.compile("« "), "«\u00a0"), (re.compile(" (?=[»:])"), "\u00a0"), (re.compile(" (?=[?!;])"), "\u202f"))
+_UNTIED = str.maketrans("\u00a0\u202f", "  ")
+
 
 def to_turn(message: dict[str, Any]) -> Turn:
     """Gradio 6 sends `content` as text from its API and as a list of blocks from the page; keep the text.
@@ -20,7 +24,8 @@ def to_turn(message: dict[str, Any]) -> Turn:
     role, content = message.get("role"), message.get("content")
     if role not in ("user", "assistant"):
         raise MessageError(f"A message has the role {role!r}; expected user or assistant.", code="message_order")
-    return Turn(role, text_of(content))
+    said = text_of(content)
+    return Turn(role, said.translate(_UNTIED) if role == "assistant" else said)
 
 
 def text_of(content: Any) -> str:
@@ -41,8 +46,19 @@ def to_turns(messages: Iterable[dict[str, Any]] | None) -> tuple[Turn, ...]:
 
 
 def to_messages(turns: Sequence[Turn]) -> list[dict[str, str]]:
-    """The shape that `gr.Chatbot` shows."""
-    return [{"role": turn.role, "content": turn.text} for turn in turns]
+    """The shape that `gr.Chatbot` shows; what the philosopher says is set as French is."""
+    return [{"role": one.role, "content": tied(one.text) if one.role == "assistant" else one.text} for one in turns]
+
+
+def tied(said: str) -> str:
+    r"""Return a text whose quotation marks and two-part signs stay with their words.
+
+    >>> tied("« Oui » ?")
+    '«\xa0Oui\xa0»\u202f?'
+    """
+    for space, kept in _TIES:
+        said = space.sub(kept, said)
+    return said
 
 
 def opening_of(persona: Persona, language: Language) -> str:

@@ -238,7 +238,7 @@ def test_reply_feedback_undo_surprise_and_link(stage: Stage) -> None:
     assert talks(page) == []  # what was taken back whole is not kept either
     page.locator(".surprise").click()
     expect(page.locator(".chip")).to_have_count(0)
-    asked = bot(page).inner_text()
+    asked = re.sub(r"\s", " ", bot(page).inner_text())  # it is shown with spaces that do not break
     assert any(asked.endswith(question.text) for question in questions_of("spinoza"))
     ask(page, "Je crois que oui.")
     settled(page)
@@ -344,6 +344,51 @@ def test_a_debate_is_arbitrated(stage: Stage) -> None:
     page.reload()
     expect(bot(page)).to_have_count(4)
     expect(page.locator('[data-mode="debate"]')).to_have_attribute("aria-pressed", "true")
+    page.locator('[data-mode="talk"]').click()  # it is left, and stays whole in the list
+    expect(bot(page)).to_have_count(1)
+    page.wait_for_timeout(1200)
+    assert [len(talk["turns"]) for talk in talks(page)] == [5]  # type: ignore[arg-type]
+
+
+def test_two_tabs_of_one_talk_go_on_apart(stage: Stage) -> None:
+    page = stage.new_page()
+    ask(page, "Un.")
+    settled(page)
+    page.wait_for_timeout(700)
+    other = page.context.new_page()
+    other.goto(stage.url)
+    expect(bot(other)).to_have_count(1)
+    shelf(other)
+    other.locator(".kept-talk").click()
+    expect(bot(other)).to_have_count(2)
+    for tab, said in ((other, "Deux."), (page, "Trois.")):
+        ask(tab, said)
+        expect(bot(tab)).to_have_count(3)
+        settled(tab)
+        tab.wait_for_timeout(700)
+    kept = [[text for role, text in talk["turns"] if role == "user"] for talk in talks(page)]  # type: ignore[attr-defined]
+    assert sorted(kept) == [["Un.", "Deux."], ["Un.", "Trois."]]
+
+
+def test_a_draft_stays_while_another_answer_comes(stage: Stage) -> None:
+    page = stage.new_page()
+    ask(page, "Un premier pas.")
+    settled(page)
+    box(page).fill("Ce que j'écris encore")
+    page.get_by_role("button", name=FRENCH["icon_retry"]).click()
+    expect(bot(page)).to_have_count(2)
+    settled(page)
+    expect(box(page)).to_have_value("Ce que j'écris encore")
+
+
+def test_by_keys_alone_the_focus_stays_in_the_box(stage: Stage) -> None:
+    page = stage.new_page()
+    box(page).fill("Un pas.")
+    page.locator("#box .submit-button").focus()
+    page.keyboard.press("Enter")
+    expect(bot(page)).to_have_count(2)
+    settled(page)
+    expect(box(page)).to_be_focused()
 
 
 def test_the_place_is_told_beside_the_box_before_sending(stage: Stage) -> None:

@@ -13,7 +13,7 @@ from evaluation.labelled import tuning_sets
 DATA = Path(__file__).parents[2] / "data"
 TEXT = RULES_FILE.read_text(encoding="utf-8")
 # Of every rule on every tuning sentence. Whoever changes a rule on purpose writes the new one here.
-VERDICTS = "7da546005daa058d"
+VERDICTS = "9ca62df9466a1344"
 
 
 def test_names_and_gaps_are_filled(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dialogue.conversation import MAX_MESSAGE_CHARS
-from dialogue.distress import RULES
-from dialogue.french import fold
+from dialogue.distress import FICTION, RULES
+from dialogue.french import fold, plain
 from dialogue.safety import (
     _APART,
     NUMBERS,
@@ -26,12 +26,78 @@ from dialogue.safety import (
     load_numbers,
 )
 from errors import SettingsError
-from evaluation.labelled import load_rows
+from evaluation.labelled import load_rows, tuning_sets
 
+DATA = Path(__file__).parents[2] / "data"
 CASES = load_rows(Path(__file__).parents[2] / "data" / "dialogue_rules" / "crisis_cases.jsonl.xz")
 PAGE = ("La liberté est-elle une illusion ? Je me demande si mes désirs me commandent, et si ma mère a raison. " * 40)[
     :MAX_MESSAGE_CHARS
 ]
+
+
+# What both readers once let pass: words of a story beside one's own, quotation marks, idioms, ordinary typing.
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Un mec de 30 ans que j'ai connu dans un jeu me demande des nudes.",
+        "Mon oncle me touche la nuit dans la pièce d'à côté.",
+        "Le soir je me coupe dans la pièce du fond.",
+        "Dans le texte il dit qu'on ne doit pas se suicider, mais moi j'y pense tous les jours.",
+        "Comme le héros, je pense souvent à me tuer.",
+        "Faut-il dénoncer quelqu'un qui me touche la nuit ?",
+        "« Je veux mourir » 😭",
+        'Mon beau-père me "touche" quand ma mère dort.',
+        'Je veux "disparaître" pour toujours',
+        'J\'ai tapé "comment mourir sans souffrir" sur Google hier soir.',
+        'j"ai envie de mourir et j"en peux plus',
+        "Je vais me suicider si je dois rentrer chez moi ce soir.",
+        "J'ai envie de mourir quand mon prof me touche.",
+        "Je préfère mourir que de retourner au collège.",
+        "Je pense tous les jours à me tuer.",
+        "j'ai envie de... mourir",
+        "je veux… mourir",
+        "je veux 😭 mourir",
+        "j'ai plus envie 💔 de vivre",
+        "C'est mon dernier message.",
+        "Ma mère ne bouge plus.",
+        "Tout le monde s'en fout si je meurs.",
+        "Mon père m'a brûlé la main avec une cigarette.",
+        "Ma cousine m'a dit que son père la touche",
+    ],
+)
+def test_what_once_passed_unseen_is_seen(text: str) -> None:
+    assert assess(text).stops
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Tu ne dois en parler à personne.",
+        "Il ne faut en parler à personne.",
+        "Ne parle de ça à personne.",
+        "Garde-le pour toi.",
+        "Cela reste entre nous.",
+        "Tu pourrais te tuer.",
+        "Tue\u2011toi.",
+    ],
+)
+def test_an_answer_that_urges_silence_or_harm_is_known(text: str) -> None:
+    assert assess_answer(text).stops
+
+
+def test_a_rule_is_tried_on_whatever_it_would_find() -> None:
+    """What a rule `needs` is written by hand; on every labelled sentence it lets through what the pattern matches."""
+    missed = set()
+    for rows in tuning_sets(DATA, "crisis").values():
+        for said in (plain(row["text"]) for row in rows):
+            if FICTION.search(said) or said.startswith("sous l'ancien regime"):
+                continue
+            missed |= {
+                (rule.name, said)
+                for rule in RULES
+                if not any(word in said for word in rule.needs) and rule.pattern.search(said)
+            }
+    assert len(missed) <= 6, missed
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dialogue.alarm import seen
 from dialogue.stance import STANCES, detect, features
 
 
@@ -34,6 +35,13 @@ from dialogue.stance import STANCES, detect, features
 def test_stances(text: str, stance: str) -> None:
     assert detect(text) == stance
     assert detect(unicodedata.normalize("NFD", text)) == stance
+
+
+def test_no_repetition_takes_for_ever() -> None:
+    started = time.process_time()
+    features("ok et " * 45 + "bof")
+    seen("je " + "abcdefgh" * 49)
+    assert time.process_time() - started < 1.0
 
 
 def test_somebody_else_s_agreement_is_not_the_pupil_s() -> None:

@@ -47,6 +47,15 @@ def test_costs_between_and_beyond_what_was_measured() -> None:
     assert StepCosts((4,), (1.0,), 4).of(8) == 2.0
 
 
+def test_a_large_step_is_never_thought_cheaper_than_a_small_one() -> None:
+    """The last two points may stand on either side of the end of a group: measured on the 7B shape, tiled kernels."""
+    tiled = StepCosts((1, 4, 8, 16, 24, 32), (0.21, 0.53, 1.41, 1.93, 3.564, 3.495), 16)
+    assert tiled.of(256) > 20.0
+    assert prompt_rows(tiled, 1, 500, 256) < 32
+    for more in (32, 40, 64, 128):
+        assert tiled.of(2 * more) > tiled.of(more)
+
+
 def test_answers_share_steps_where_that_is_cheaper() -> None:
     grouped = StepCosts((1, 2, 4, 8, 16), (0.21, 0.35, 0.53, 1.41, 1.79), 16)  # groups of four, then of sixteen
     assert [grouped.answers_at_once(n) for n in (1, 2, 3, 4, 6, 8, 16)] == [1, 2, 3, 4, 4, 4, 16]

@@ -189,7 +189,6 @@ CANARY = "ZEBRA-7741"
         (changed(turns=[]), "bad_request"),
         (changed(turns=[{"role": "system", "text": CANARY}]), "bad_request"),
         (changed(turns=[{"role": "user", "text": "x" * 60_001}]), "bad_request"),
-        (changed(turns=[{"role": "user", "text": CANARY * 900}]), "message_too_long"),
         (changed(turns=[{"role": "user", "text": "\x07"}]), "message_empty"),
         (changed(turns=[{"role": "assistant", "text": CANARY}]), "message_order"),
         (changed(turns=[{"role": "user", "text": CANARY}] * 2), "message_order"),

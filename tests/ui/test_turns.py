@@ -1,5 +1,6 @@
 """Gradio's shapes become ours, and our own sentences are asked in French."""
 
+import re
 from typing import Any
 
 import pytest
@@ -37,9 +38,13 @@ def test_an_empty_chat_is_no_turn() -> None:
     assert to_turns(None) == to_turns([]) == ()
 
 
-def test_there_and_back() -> None:
-    turns = (Turn("assistant", "Bonjour ?"), Turn("user", "Oui."))
-    assert to_turns(to_messages(turns)) == turns
+@pytest.mark.parametrize("said", ["Bonjour ?", "« Oui » : non ; et toi ?", "« »", "a : b", "**« x » !**\n\n- y ?"])
+def test_there_and_back(said: str) -> None:
+    turns = (Turn("assistant", said), Turn("user", said))
+    there = to_messages(turns)
+    assert to_turns(there) == turns
+    assert there[1]["content"] == said  # a pupil's own words are shown as they were typed
+    assert not re.search(r"« | [»:?!;]", there[0]["content"])
 
 
 def test_our_sentences_are_asked_in_french() -> None:
