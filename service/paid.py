@@ -35,7 +35,7 @@ class Bounds:
     Attributes:
         deadline_s: Seconds from its arrival to the end of its answer, a cold start included. Modal's edge cuts a
             request at 150 s.
-        idle_s: Seconds that the GPU stays on after an answer, which whoever comes next pays.
+        idle_s: Seconds that the GPU stays on after an answer, paid in advance by the last one.
         max_body_bytes: Of the request.
     """
 
@@ -143,7 +143,7 @@ class PaidTier:
             ended, outcome = error.code if isinstance(error, ChatError) else INTERNAL, Outcome(failed=True)
             raise
         finally:
-            gpu_s = self._gpu.leave(mark)
+            gpu_s = self._gpu.leave(mark, ran=n_tokens > 0 or done is not None)
             self._open.discard(ticket.request_id)
             if done is not None:
                 outcome = Outcome(tokens_in=done.usage.prompt_tokens, tokens_out=done.usage.completion_tokens)

@@ -104,8 +104,8 @@ class GpuTime:
     """How much of a rented GPU's time each of several answers took.
 
     Answers at the same time share it: of a second with four of them, each took a quarter. While nobody asks, the GPU
-    waits, and that is paid as well: whoever comes next within `idle_s` pays for the wait, and after that it is off.
-    So the sum of all is what the GPU ran.
+    waits `idle_s`, and that is paid as well: by the last answer, in advance, since who counts may be gone before the
+    wait is over. Whoever comes sooner is given back what was not waited. So the sum of all is what the GPU ran.
 
     Args:
         idle_s: Seconds that it stays on after the last answer.
@@ -118,24 +118,45 @@ class GpuTime:
         self._active = 0
         self._shared = 0.0  # seconds that an answer present from the beginning would have taken
         self._at: float | None = None
+        self._ahead = 0.0  # of the wait that goes on: paid already
+        self._credit = 0.0  # paid, and not waited
 
     def enter(self) -> float:
         """Begin an answer; return the mark to `leave` with."""
-        waited = 0.0 if self._at is None or self._active else min(self._clock() - self._at, self._idle_s)
+        if self._at is not None and not self._active:
+            self._credit += max(self._ahead - (self._clock() - self._at), 0.0)
+            self._ahead = 0.0
         self._advance()
         self._active += 1
-        return self._shared - waited
+        return self._shared
+
+    @property
+    def credit_s(self) -> float:
+        """Seconds that were paid in advance and not waited, for whoever ends next."""
+        return self._credit
 
     def taken(self, mark: float) -> float:
         """Return the seconds that an answer has taken until now."""
         self._advance()
         return self._shared - mark
 
-    def leave(self, mark: float) -> float:
-        """End an answer; return the seconds that it took."""
-        taken = self.taken(mark)
+    def leave(self, mark: float, *, ran: bool = True) -> float:
+        """End an answer; return the seconds that it has to pay.
+
+        Args:
+            mark: Of `enter`.
+            ran: Whether the GPU said anything for it: one that was never woken does not wait afterwards.
+        """
+        due = self.taken(mark)
         self._active -= 1
-        return taken
+        if not self._active and ran:
+            self._ahead = self._idle_s
+            due += self._idle_s
+        elif not self._active:
+            self._ahead, self._credit = self._credit, 0.0
+        used = min(due, self._credit)
+        self._credit -= used
+        return due - used
 
     def _advance(self) -> None:
         now = self._clock()

@@ -92,7 +92,7 @@ def test_answers_at_the_same_time_share_the_gpu() -> None:
     assert gpu.leave(second) == 3.0
 
 
-def test_whoever_comes_next_pays_for_the_wait_as_far_as_the_gpu_stayed_on() -> None:
+def test_the_wait_is_paid_in_advance_and_what_was_not_waited_is_given_back() -> None:
     clock = Clock()
     gpu = GpuTime(60.0, clock)
     marks = []
@@ -101,7 +101,40 @@ def test_whoever_comes_next_pays_for_the_wait_as_far_as_the_gpu_stayed_on() -> N
         mark = gpu.enter()
         clock.now += 5
         marks.append(gpu.leave(mark))
-    assert marks == [5.0, 15.0, 65.0]
+    assert marks == [65.0, 15.0, 65.0]
+
+
+def test_who_never_woke_the_gpu_pays_no_wait_and_takes_none_from_the_others() -> None:
+    clock = Clock()
+    gpu = GpuTime(60.0, clock)
+    assert gpu.leave(gpu.enter(), ran=False) == 0.0
+    assert gpu.leave(gpu.enter()) == 60.0
+    clock.now += 20
+    assert gpu.leave(gpu.enter(), ran=False) == 0.0
+    clock.now += 30
+    assert gpu.leave(gpu.enter()) == 50.0  # 20 and 30 of the 60 were waited: 10 are given back
+
+
+@given(st.lists(st.tuples(st.floats(0, 200), st.booleans(), st.integers(0, 5)), max_size=40))
+def test_what_all_paid_is_what_the_gpu_ran_and_waited(steps: list[tuple[float, bool, int]]) -> None:
+    clock = Clock()
+    gpu = GpuTime(60.0, clock)
+    open_, total, ran, left_at = list[float](), 0.0, 0.0, None
+    for pause, come, which in steps:
+        clock.now += pause
+        ran += pause if open_ else 0.0
+        if come or not open_:
+            ran += min(clock.now - left_at, 60.0) if left_at is not None and not open_ else 0.0
+            open_.append(gpu.enter())
+        else:
+            total += gpu.leave(open_.pop(which % len(open_)))
+            left_at = clock.now
+    for mark in open_:
+        total += gpu.leave(mark)
+    ran += 60.0 if steps else 0.0
+    # A burst that ends before the refund is used up keeps the rest for the next one: never less than what ran.
+    assert total >= ran - 1e-6
+    assert total - gpu.credit_s == pytest.approx(ran, abs=1e-6)
 
 
 @given(st.lists(st.tuples(st.floats(0, 20), st.booleans(), st.integers(0, 5)), max_size=40))
