@@ -88,8 +88,11 @@ class LimitedTier:
                         counted = True
                         self._count(user, event.usage.prompt_tokens + event.usage.completion_tokens)
                     yield event
+        except Exception:
+            counted = True  # what failed costs nothing
+            raise
         finally:
-            if not counted:  # stopped before its end, or broken: what was written counts
+            if not counted:  # left before its end: what was written counts
                 self._count(user, written)
 
     def _check(self, user: User) -> None:

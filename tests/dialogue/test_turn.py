@@ -130,6 +130,12 @@ def test_redaction_is_the_pupils_turns_and_done_once(text: str) -> None:
     assert redacted(once) == once
 
 
+def test_what_the_other_philosopher_says_calls_for_no_card() -> None:
+    heard = "Je pense qu'on peut mentir.\nKant répond : « Suppose qu'on me menace de mort. »"
+    assert not plan_turn(talk(heard)).distress.stops
+    assert plan_turn(talk(f"J'ai envie de mourir.\n{heard}")).distress.stops
+
+
 def test_a_name_said_twice_in_one_message_does_not_leave() -> None:
     told = redacted(talk("Moi c'est Léa et mon frère dit toujours « Léa, tu rêves ».")).turns[0].text
     assert told == "Moi c'est [nom] et mon frère dit toujours « [nom], tu rêves »."

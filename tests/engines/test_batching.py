@@ -353,6 +353,7 @@ REFUSED: list[Any] = [
     [], 1, {"type": "zorglub"}, {"$ref": "#/zorglub"}, {"$ref": "#"}, {"enum": [f"mot {n}" for n in range(500)]},
     {"$defs": {"a": {"items": {"anyOf": [AGAIN, AGAIN]}}}, **AGAIN}, {"items": {}, "maxItems": 10**7}, {"minItems": -1},
     {"type": "string", "minLength": 10**7}, {"enum": [], "title": "zorglub"},
+    {"type": "object", "properties": {"a": {"enum": {}}}}, {"type": "object", "properties": {"a": {"anyOf": {}}}},
     *({"pattern": f"^zorglub{odd}$"} for odd in (r"\d", "\ud800", "{9999999}", "(a?){90}", "a*b*c*", "a" * 200)),
 ]  # fmt: skip
 

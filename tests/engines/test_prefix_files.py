@@ -85,6 +85,16 @@ def test_a_full_disk_leaves_nothing_half_written(files: PrefixFiles, caplog: pyt
     assert list(folder.iterdir()) == []
 
 
+def test_what_a_killed_process_left_goes_after_an_hour(files: PrefixFiles) -> None:
+    files.save(IDS, STATE)
+    old, young = (files.path(IDS).with_suffix(f".{pid}.partial") for pid in (1, 2))
+    old.touch()
+    young.touch()
+    os.utime(old, (0, 0))
+    files.save(IDS, STATE)
+    assert (old.exists(), young.exists()) == (False, True)
+
+
 def test_the_oldest_files_go(files: PrefixFiles) -> None:
     for number in range(KEPT + 3):
         files.save((number,), STATE)

@@ -85,11 +85,22 @@ async def test_distress_is_never_turned_away() -> None:
     assert len(inner.received) == 4
 
 
-async def test_what_failed_or_was_left_costs_nothing() -> None:
-    tier = LimitedTier(ScriptedTier(Token("Oui"), TierBusy("full")), SMALL, Clock())
+async def test_what_failed_costs_nothing() -> None:
+    tier = LimitedTier(ScriptedTier(*[Token("Oui")] * 100, TierBusy("full")), SMALL, Clock())
     for _ in range(5):
         with pytest.raises(TierBusy, match="full"):
             await ask(tier)
+
+
+async def test_what_was_left_before_its_end_counts_as_far_as_it_was_written() -> None:
+    """Else whoever stops each answer one word early has no bound at all."""
+    tier = LimitedTier(ScriptedTier(*[Token("Oui")] * 100, Done("stop", Usage())), SMALL, Clock())
+    conversation = Conversation(PERSONAS["kant"], (Turn("user", "Suis-je libre ?"),))
+    for _ in range(3):
+        async with aclosing(tier.stream(conversation, User("tab"))) as events:
+            for _ in range(99):
+                await anext(events)
+    assert (await refused(tier)).code == "session_limit"
 
 
 async def test_none_is_no_bound_and_memory_is_bounded() -> None:

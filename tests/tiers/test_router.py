@@ -381,6 +381,10 @@ async def test_free_answers_can_be_limited_by_browser(tmp_path: Path) -> None:
     alarm = Conversation(PERSONAS["kant"], (Turn("user", "je veux mourir"),))
     assert words(await heard(router.stream(alarm, VISITOR))) == "Gratuit."  # where the card is
     assert words(await heard(router.stream(ASKED, User("another")))) == "Gratuit."
+    carded = Router(ScriptedTier(Card("crisis", "…", "…"), FREE[-1]), account, secret=SECRET, free_quota=True)
+    third = User("third")
+    await heard(carded.stream(alarm, third))
+    assert words(await heard(router.stream(ASKED, third))) == "Gratuit."  # a card uses up no answer
     store.close()
 
 

@@ -206,6 +206,12 @@ def test_a_wrong_body_is_refused_without_being_quoted(body: bytes, code: str) ->
     assert CANARY not in str(caught.value)
 
 
+def test_a_turn_of_a_debate_may_be_longer_than_a_message() -> None:
+    """It holds what the other philosopher said as well."""
+    asked = read_request(changed(turns=[{"role": "user", "text": "x" * 4600}]), PERSONAS)
+    assert len(asked.conversation.turns[0].text) == 4600
+
+
 def test_an_unknown_persona_is_refused() -> None:
     with pytest.raises(PersonaError):
         read_request(changed(persona="plato"), PERSONAS)
