@@ -143,7 +143,8 @@ class PaidTier:
             ended, outcome = error.code if isinstance(error, ChatError) else INTERNAL, Outcome(failed=True)
             raise
         finally:
-            gpu_s = self._gpu.leave(mark, ran=n_tokens > 0 or done is not None)
+            # Who leaves while the GPU starts has woken it; one that cannot be had is not waited for.
+            gpu_s = self._gpu.leave(mark, ran=n_tokens > 0 or ended == "closed" or done is not None)
             self._open.discard(ticket.request_id)
             if done is not None:
                 outcome = Outcome(tokens_in=done.usage.prompt_tokens, tokens_out=done.usage.completion_tokens)

@@ -145,7 +145,7 @@ class GpuTime:
 
         Args:
             mark: Of `enter`.
-            ran: Whether the GPU said anything for it: one that was never woken does not wait afterwards.
+            ran: Whether the GPU may be on for it: one that could not be had does not wait afterwards.
         """
         due = self.taken(mark)
         self._active -= 1
