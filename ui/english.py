@@ -199,6 +199,7 @@ ENGLISH: Mapping[str, str] = MappingProxyType(
         "maieuthon_rules": "Five exchanges on one question. After each you read what you have just done, in words: "
         "no mark, nothing is kept on our side.",
         "maieuthon_over": "The five exchanges are done: your recap stands at the end of the conversation.",
+        "maieuthon_more": "This Maïeuthon is over. Under your recap, “Start again” opens another one.",
         "maieuthon_again": "Start again",
         "steps": "Exchange {now} of {all}",
         "steps_over": "The five exchanges are done",

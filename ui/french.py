@@ -205,6 +205,7 @@ FRENCH: Mapping[str, str] = MappingProxyType(
         "maieuthon_rules": "Cinq échanges sur une question. Après chacun, la page décrit ce que tu viens de faire : "
         "pas de note, rien n'est gardé chez nous.",
         "maieuthon_over": "Les cinq échanges sont faits : ton bilan est à la fin de la conversation.",
+        "maieuthon_more": "Ce Maïeuthon est fini. Sous ton bilan, « Recommencer » en ouvre un autre.",
         "maieuthon_again": "Recommencer",
         "steps": "Échange {now} sur {all}",
         "steps_over": "Les cinq échanges sont faits",

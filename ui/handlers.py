@@ -67,7 +67,7 @@ class Handlers:
         try:
             tab = to_tab(desk, *here)
             if is_over(tab.session, tab.trail) and not assess(said or "").stops:  # distress gets its card at any time
-                return {self.w.notice: fragments.notice(text(tab.language, "maieuthon_over"))}
+                return {self.w.notice: fragments.notice(text(tab.language, "maieuthon_more"))}
             return self._ask(tab, say(tab.turns, said or ""), value="")
         except ChatError as error:
             return self._refuse(error, here[2])
