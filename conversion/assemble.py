@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, LlamaFileType
 from gguf.quants import dequantize, quantize
 
+from conversion.adapter_kind import check_kind
 from conversion.container import Container, Field, Tensor, read_container
 from conversion.vocabulary import CONTROL, RENAMED, TOKEN_ID
 from errors import ConversionError
@@ -45,15 +46,8 @@ EMBEDDING = "token_embd.weight"
 BY_TOKEN = (EMBEDDING, "output.weight")  # tensors with a row for each piece
 PER_TOKEN = ("tokenizer.ggml.tokens", "tokenizer.ggml.scores", "tokenizer.ggml.token_type")
 NEEDED_IDS = ("bos_token_id", "eos_token_id", "unknown_token_id", "padding_token_id")  # others go with their piece
-# Settings of PEFT that change what an adapter means; a file that uses one is refused, never half applied.
-UNSUPPORTED = (
-    "use_dora",
-    "rank_pattern",
-    "alpha_pattern",
-    "modules_to_save",
-    "fan_in_fan_out",
-    "trainable_token_indices",
-)
+# What `merge` can do and this cannot; a file that uses one is refused, never half applied.
+UNSUPPORTED = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out")
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 LICENSE_LINK = "https://ai.google.dev/gemma/terms"
 
@@ -101,7 +95,7 @@ def _tensor_name(key: str) -> tuple[str, str]:
         tensor = f"blk.{int(parts[at + 1])}.{MODULES[module]}.weight"
     except (ValueError, KeyError, IndexError):
         raise ConversionError(f"The adapter holds {key!r}, which is no LoRA pair of a projection we know.") from None
-    if side not in ("A", "B"):
+    if side not in ("A", "B") or parts[-1] != "weight":
         raise ConversionError(f"The adapter holds {key!r}; only lora_A and lora_B can be merged.")
     return tensor, side
 
@@ -124,9 +118,7 @@ def read_adapter(folder: Path) -> Adapter:
         tensors = load_file(weights)
     except (json.JSONDecodeError, SafetensorError) as error:
         raise ConversionError(f"The adapter in {folder} cannot be read: {error}.") from error
-    used = [key for key in UNSUPPORTED if config.get(key)]
-    if used or config.get("peft_type", "LORA") != "LORA" or config.get("bias", "none") != "none":
-        raise ConversionError(f"{settings} uses {used or 'another method than LoRA'}; only a plain LoRA can be merged.")
+    check_kind(settings, config, UNSUPPORTED)
     sides: dict[str, dict[str, npt.NDArray[Any]]] = {}
     for key, tensor in tensors.items():
         name, side = _tensor_name(key)

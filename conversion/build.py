@@ -14,14 +14,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from conversion.base import check_space, sha256_of
+from conversion.card import read_recipe
 from conversion.child import die_with_parent, stop
+from conversion.hub import check_repo
 from conversion.lock import one_at_a_time
 from conversion.merge import plan_merge
+from conversion.quantize import scheme_number
+from conversion.report import versions
+from conversion.texts import read_held_out
+from conversion.vocabulary import own_files
 from errors import ConversionError
 
 log = logging.getLogger(__name__)
@@ -29,7 +34,7 @@ log = logging.getLogger(__name__)
 Report = Callable[[str, float], None]
 KITCHEN = ".build"  # manifests, logs, lock and importance matrix, inside the folder that is built
 LOCK_WAIT_S = 1.0
-PACKAGES = ("llama-cpp-python", "torch", "transformers", "peft", "gguf")
+ROOT = Path(__file__).parents[1]
 BITS = {"Q4_K_M": 4.9, "Q5_K_M": 5.7, "Q6_K": 6.6, "Q8_0": 8.5}  # a weight; of others we expect the most
 MOST_BITS = 8.5
 LEFTOVERS = ("*.partial", ".merged-*", ".convert-*", ".verify-*")
@@ -51,6 +56,9 @@ class Card:
     base: str
     licence: str
     summary: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_repo(self.repo)
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,11 @@ class Recipe:
     qlora: bool = False
     also: tuple[str, ...] = ()
     card: Card | None = None
+
+    def __post_init__(self) -> None:
+        made = (self.outtype.upper(), *self.schemes)
+        if len(set(made)) < len(made):
+            raise ConversionError(f"{', '.join(made)}: name none twice; the first is made whatever is named.")
 
     @property
     def merged(self) -> Path:
@@ -149,8 +162,10 @@ def steps(recipe: Recipe, data_dir: Path) -> list[Step]:
         merge += ["--qlora", *held]
     gguf = ["gguf", "--model", recipe.merged, "--out", recipe.floats]
     gguf += ["--outtype", recipe.outtype, "--data-dir", data_dir]
+    inputs: tuple[Path, ...] = (recipe.base, recipe.adapter, *(recipe.held_out if recipe.qlora else ()))
+    beside = recipe.adapter.parent / "tokenizer"  # where a run of ours leaves its chat template
     found = [
-        _step("merge", merge, (recipe.base, recipe.adapter, *(recipe.held_out if recipe.qlora else ())), recipe.merged),
+        _step("merge", merge, (*inputs, *([beside] if beside.is_dir() else ())), recipe.merged),
         _step("gguf", gguf, (recipe.merged,), recipe.floats),
     ]
     if recipe.calibration:
@@ -161,7 +176,7 @@ def steps(recipe: Recipe, data_dir: Path) -> list[Step]:
         )  # fmt: skip
     for scheme in recipe.schemes:
         arguments = ["quantize", "--gguf", recipe.floats, "--type", scheme, "--out", recipe.gguf(scheme)]
-        inputs: tuple[Path, ...] = (recipe.floats,)
+        inputs = (recipe.floats,)
         if recipe.calibration:
             arguments += ["--imatrix", recipe.importance]
             inputs += (recipe.importance,)
@@ -177,7 +192,9 @@ def _verify_step(recipe: Recipe, held: list[str]) -> Step:
     files = (recipe.floats, *(recipe.gguf(scheme) for scheme in recipe.schemes))
     arguments = ["verify", "--base", recipe.base, "--adapter", recipe.adapter, "--merged", recipe.merged]
     arguments += [*_many("--gguf", files), *held, *_many("--scheme", recipe.also), "--out", recipe.out / "verify.json"]
-    inputs = (recipe.base, recipe.adapter, recipe.merged, *files, *recipe.held_out)
+    # A verdict is one of the gates as they are now, on the lines that we have now; the other steps are judged by it.
+    code = (path for room in ("conversion", "engines") for path in sorted((ROOT / room).rglob("*.py")))
+    inputs = (recipe.base, recipe.adapter, recipe.merged, *files, *recipe.held_out, *code, *own_files(ROOT))
     outputs = tuple(recipe.out / f"verify.{kind}" for kind in ("json", "md", "png"))
     return _step("verify", [*arguments, "--force"], inputs, *outputs)
 
@@ -240,10 +257,11 @@ def build(recipe: Recipe, *, data_dir: Path, report: Report = lambda _step, _don
         report: Called with each step and its share done.
 
     Raises:
-        ConversionError: The inputs do not fit, the folder holds something else, another build runs there, or a step
-            failed (its own words are in the message; the others are kept).
+        ConversionError: The inputs are missing or do not fit, the folder holds something else, its card was edited,
+            another build runs there, or a step failed (its own words are in the message; the others are kept).
         SourceError: The disk has no room, found out before the first step.
     """
+    _check_inputs(recipe)
     _check_out(recipe.out)
     kitchen = recipe.out / KITCHEN
     kitchen.mkdir(parents=True, exist_ok=True)
@@ -251,6 +269,8 @@ def build(recipe: Recipe, *, data_dir: Path, report: Report = lambda _step, _don
         _sweep(recipe.out)
         hashes = Hashes(kitchen / "hashes.json")
         plan = steps(recipe, data_dir)
+        if recipe.card:
+            _check_card(plan[-1], kitchen, hashes)
         kept: list[str] = []
         ran: dict[str, float] = {}
         for number, step in enumerate(plan):
@@ -265,8 +285,30 @@ def build(recipe: Recipe, *, data_dir: Path, report: Report = lambda _step, _don
     return Built(recipe.out, ran, tuple(kept), bool(passed))
 
 
+def _check_inputs(recipe: Recipe) -> None:
+    """Refuse at once what a later step would refuse after hours."""
+    for scheme in (*recipe.schemes, *recipe.also):
+        scheme_number(scheme)
+    read_held_out(recipe.held_out)
+    if recipe.calibration:
+        read_held_out(recipe.calibration)
+    if recipe.card and recipe.card.summary:
+        read_recipe(recipe.card.summary)
+
+
+def _check_card(step: Step, kitchen: Path, hashes: Hashes) -> None:
+    """Refuse to replace a card that somebody wrote or edited."""
+    path = _manifest(step, kitchen)
+    left = json.loads(path.read_text(encoding="utf-8"))["outputs"] if path.is_file() else {}
+    for item in step.outputs:
+        if item.exists() and left.get(str(item)) != hashes.of(item):
+            raise ConversionError(f"{item} is not as the build left it. Move it away, then run the same command again.")
+
+
 def _check_out(out: Path) -> None:
     """Refuse a folder that no build has made: what is in it is not ours to replace."""
+    if out.is_file():
+        raise ConversionError(f"{out} is a file; give an empty or a new folder.")
     if out.is_dir() and any(out.iterdir()) and not (out / KITCHEN).is_dir():
         raise ConversionError(f"{out} holds something that no build made; give an empty or a new folder.")
 
@@ -300,7 +342,7 @@ def _facts(step: Step, hashes: Hashes) -> dict[str, Any]:
     return {
         "arguments": list(step.arguments),
         "inputs": {str(path): hashes.of(path) for path in step.inputs},
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions(),
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from conversion.container import Container, read_container
+from conversion.hub import check_repo
 from conversion.ollama_file import modelfile, read_layout
 from conversion.report import REPORT_FILE, Gate, VerifyReport, read_report
 from conversion.tokenizer_files import read_json
@@ -46,6 +47,9 @@ class CardFacts:
     datasets: tuple[str, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     notes: str = ""
+
+    def __post_init__(self) -> None:
+        check_repo(self.repo)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -86,7 +90,7 @@ def _metadata(facts: CardFacts, report: VerifyReport, title: str) -> str:
         license=facts.licence,
         library_name="gguf" if smallest_gguf(report) else "transformers",
         pipeline_tag="text-generation",
-        tags=["gguf", "llama-cpp", "lora"] if facts.adapter else ["gguf", "llama-cpp"],
+        tags=[*(("gguf", "llama-cpp") if smallest_gguf(report) else ()), *(("lora",) if facts.adapter else ())] or None,
         datasets=[name for name in facts.datasets if "/" in name] or None,
         model_name=title,
         eval_results=measured or None,
@@ -163,7 +167,7 @@ def render_card(facts: CardFacts, report: VerifyReport, template: str = "", *, w
     """
     title = facts.title or facts.repo.split("/")[-1]
     smallest = smallest_gguf(report)
-    verdict = "All gates passed." if report.passed else "**It did not pass its gates: do not use it.**"
+    verdict = report.praise if report.passed else "**It did not pass its gates: do not use it.**"
     adapter = f"\n- adapter: {facts.adapter}, merged" if facts.adapter else ""
     data = f"\n- data: {', '.join(facts.datasets)}" if facts.datasets else ""
     sections = {

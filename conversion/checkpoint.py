@@ -1,7 +1,7 @@
 """The cut base as a Hugging Face checkpoint, to train an adapter on. Knows torch and transformers, when it runs.
 
 The tokenizer exists three times afterwards: `tokenizer.model` (SentencePiece, what llama.cpp's converter reads),
-`tokenizer.json` (Hugging Face) and the GGUF's own lists. `compare_ids` says whether they cut texts alike.
+`tokenizer.json` (Hugging Face) and the GGUF's own lists. The tests say whether they cut texts alike.
 """
 
 import json

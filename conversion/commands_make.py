@@ -89,21 +89,22 @@ def _register_merge(app: typer.Typer, fetch: Fetch) -> None:
         from conversion.merge import Dtype
         from conversion.merge import merge as merge_folders
 
-        kind = _checked("dtype", dtype, get_args(Dtype))
         with told(as_json) as show:
-            source, learnt = fetch(base), fetch(adapter)
-            if not qlora:
-                made = merge_folders(source, learnt, out, dtype=kind, on_progress=lambda done: show("merging", done))
-                _said(asdict(made), as_json)
-                return
-            if not held_out:
+            kind = _checked("dtype", dtype, get_args(Dtype))
+            if qlora and not held_out:
                 raise ConversionError("--qlora compares two bases on a held-out text: pass --held-out FILE.")
-            from conversion.qlora import merge_both
+            source, learnt = fetch(base), fetch(adapter)
+            more: dict[str, Any] = {}
+            if qlora and held_out:
+                from conversion.qlora import merge_both
 
-            made, compared = merge_both(
-                source, learnt, out, held_out=held_out, dtype=kind, on_progress=lambda done: show("merging", done)
-            )
-        _said({**asdict(made), "compared": asdict(compared)}, as_json)
+                made, compared = merge_both(
+                    source, learnt, out, held_out=held_out, dtype=kind, on_progress=lambda done: show("merging", done)
+                )
+                more = {"compared": asdict(compared)}
+            else:
+                made = merge_folders(source, learnt, out, dtype=kind, on_progress=lambda done: show("merging", done))
+        _said({**asdict(made), **more}, as_json)  # behind the bar: inside it, stdout is the bar's
 
 
 def _register_gguf(app: typer.Typer, data_dir: Given) -> None:
@@ -204,15 +205,18 @@ def _register_verify(app: typer.Typer, fetch: Fetch) -> None:
         from conversion.verify import Subject
         from conversion.verify import verify as run_gates
 
-        if out.exists() and not force:
-            raise ConversionError(f"{out} exists and is never overwritten silently. Move it, or pass --force.")
-        if not held_out:
-            raise ConversionError(
-                "Pass --held-out FILE: texts of the kind the adapter was trained for, not trained on."
-            )
-        folders = [fetch(spec) if spec else None for spec in (base, adapter)]
-        subject = Subject(merged, tuple(gguf), *folders)
         with told(as_json) as show:
+            if out.suffix != ".json":
+                raise ConversionError(f"{out} must end in .json: a .md and a .png are written beside it.")
+            there = [path for path in map(out.with_suffix, (".json", ".md", ".png")) if path.exists() and not force]
+            if there:
+                raise ConversionError(f"{there[0]} exists and is never overwritten silently. Move it, or pass --force.")
+            if not held_out:
+                raise ConversionError(
+                    "Pass --held-out FILE: texts of the kind the adapter was trained for, not trained on."
+                )
+            folders = [fetch(spec) if spec else None for spec in (base, adapter)]
+            subject = Subject(merged, tuple(gguf), *folders)
             report = run_gates(
                 subject, held_out, root=ROOT, lines=lines or (), schemes=scheme or (), limit=limit,
                 threads=_threads(threads), report=show,
@@ -270,6 +274,8 @@ def _register_build(app: typer.Typer, data_dir: Given, fetch: Fetch) -> None:
                 "Pass --held-out FILE: texts of the kind the adapter was trained for, not trained on."
             )
         place = (data_folder or data_dir()).resolve()
+        if repo and Path(base).is_dir() and not base_name:
+            raise ConversionError(f"The card names the base as the Hub does, not {base}: pass --base-name owner/name.")
         named = base_name or base.partition("@")[0]
         recipe = Recipe(
             base=fetch(base, place).resolve(),

@@ -194,5 +194,5 @@ def read_container(path: Path) -> Container:
         data = mmap(file.fileno(), 0, access=ACCESS_READ)
     try:
         return _parse(path, data)
-    except (ValueError, KeyError, struct.error, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, ZeroDivisionError, struct.error) as error:
         raise ConversionError(f"{path} is no whole GGUF file: {error}. Fetch or make it again.") from error

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType, LlamaFileType, PoolingType
@@ -424,8 +424,3 @@ def write_embedder_manifest(
     partial.write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
     partial.replace(parts.manifest)
     return manifest
-
-
-def facts(path: Path) -> dict[str, Any]:
-    """Return what the command says of an assembled file."""
-    return {"path": str(path), "size_bytes": path.stat().st_size, "sha256": sha256_of(path)}

@@ -137,14 +137,16 @@ def to_gguf(model_dir: Path, out: Path, outtype: FloatType = "bf16", *, data_dir
         raise ConversionError(f"{out} exists and is never overwritten. Move it, or pass another --out.")
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".partial").resolve()
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".convert-") as work:
-        copy = Path(work) / model_dir.resolve().name  # the converter writes the folder's name into the file
+    name = model_dir.resolve().name
+    # Absolute: the converter works in a folder of its own.
+    with tempfile.TemporaryDirectory(dir=out.parent.resolve(), prefix=".convert-") as work:
+        copy = Path(work) / name  # the converter writes the folder's name into the file
         copy.mkdir()
         conversion_copy(model_dir, copy)
         if outtype == "f16":
             _check_range(model_dir)
         script = converter(data_dir).resolve()
-        options = ["--outfile", str(partial), "--outtype", outtype, "--model-name", model_dir.name]
+        options = ["--outfile", str(partial), "--outtype", outtype, "--model-name", name]
         # -P: this room's own files may not be found by the converter's imports.
         _run([sys.executable, "-P", str(ENTRY), str(script), str(copy), *options], script, partial)
     partial.rename(out)

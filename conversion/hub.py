@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 REPO = re.compile(r"[\w.-]+/[\w.-]+")
 VERSION = re.compile(r"v\d+(\.\d+)*([.-]\w+)?")
 # What may stand beside the verified files: papers and pictures, no weights.
-PAPERS = (".md", ".txt", ".png", ".svg", ".json", ".jinja", ".yaml")
+SETTINGS = (".json", ".jinja", ".txt")
+PAPERS = (".md", ".png", ".svg", ".yaml", *SETTINGS)
 NAMED_PAPERS = ("Modelfile", "LICENSE", "NOTICE", ".gitattributes")
 UNFINISHED = (".partial", ".lock", ".stamp")
 AGAIN = "Run the same command again: it goes on where it stopped."
@@ -38,6 +39,12 @@ REFUSED = {
 }
 
 Report = Callable[[str, float], None]
+
+
+def check_repo(name: str) -> None:
+    """Raise ConversionError unless `name` is "owner/name"."""
+    if not REPO.fullmatch(name):
+        raise ConversionError(f"The Hub repository is {name!r}; expected owner/name.")
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,7 @@ class Plan:
     sizes: dict[str, int]
 
     def __post_init__(self) -> None:
-        if not REPO.fullmatch(self.repo):
-            raise ConversionError(f"The Hub repository is {self.repo!r}; expected owner/name.")
+        check_repo(self.repo)
         if not VERSION.fullmatch(self.tag):
             raise ConversionError(f"The version is {self.tag!r}; expected v1, v1.2 or v1.2.0-rc1.")
 
@@ -87,7 +93,10 @@ class Published:
 
 
 def _is_paper(path: Path) -> bool:
-    return path.suffix in PAPERS or path.name in NAMED_PAPERS or path.name.startswith(("LICENSE", "NOTICE"))
+    """Whether a file, by its path in the folder, is no part of a model; settings of one lie in a folder of it."""
+    inside = path.suffix in SETTINGS and len(path.parts) > 1
+    named = path.name in NAMED_PAPERS or path.name.startswith(("LICENSE", "NOTICE"))
+    return named or (path.suffix in PAPERS and not inside)
 
 
 def _sent_files(folder: Path) -> Iterator[Path]:
@@ -116,7 +125,8 @@ def _check_files(report: VerifyReport, folder: Path) -> None:
         if file_facts(path) != facts:
             raise ConversionError(f"{path} is not the file that was verified. Run `python -m conversion verify` again.")
     for path in _sent_files(folder):
-        if path.relative_to(folder).as_posix() not in report.files and not _is_paper(path):
+        relative = path.relative_to(folder)
+        if relative.as_posix() not in report.files and not _is_paper(relative):
             raise ConversionError(f"{path} was never verified. Take it away, or run verify with it.")
 
 
@@ -194,6 +204,17 @@ def _verified(api: "HfApi", plan: Plan, commit: str) -> int:
     return int(found.checked_count)
 
 
+def _refuse_strangers(api: "HfApi", plan: Plan) -> None:
+    """Raise ConversionError when the repository holds model files that are not sent: its tag would name them too."""
+    there = (name for name in api.list_repo_files(plan.repo) if name not in plan.sizes and not _is_paper(Path(name)))
+    strangers = ", ".join(sorted(there)[:3])
+    if strangers:
+        raise ConversionError(
+            f"{plan.repo} holds {strangers} of an earlier version, which was not verified with this one. Delete it "
+            f"there (`hf repos delete-files {plan.repo} …`; the earlier tag keeps it), or publish under another name."
+        )
+
+
 def _token() -> str:
     from huggingface_hub import get_token
 
@@ -216,7 +237,8 @@ def publish(plan: Plan, *, endpoint: str | None = None, report: Report = lambda 
 
     Raises:
         ConversionError: There is no token, the Hub refuses it, the connection broke (the same call goes on), the
-            version exists with other files, or the checksums differ.
+            version exists with other files, the repository holds weights that are not sent, a file is no longer the
+            verified one, or the checksums differ.
     """
     from huggingface_hub import HfApi
 
@@ -228,6 +250,7 @@ def publish(plan: Plan, *, endpoint: str | None = None, report: Report = lambda 
         commit = _tagged(api, plan)
         sent = commit is None
         if commit is None:
+            _refuse_strangers(api, plan)
             report("uploading", 0.0)
             done = api.upload_folder(
                 repo_id=plan.repo,
@@ -239,6 +262,7 @@ def publish(plan: Plan, *, endpoint: str | None = None, report: Report = lambda 
         report("checking", 0.0)
         n_files = _checked(api, plan, commit, sent=sent)
         if sent:
+            _check_files(read_report(plan.folder / REPORT_FILE), plan.folder)  # as they were when they were sent
             api.create_tag(plan.repo, tag=plan.tag, revision=commit)
         if plan.public:
             api.update_repo_settings(plan.repo, private=False)

@@ -29,7 +29,7 @@ def local_folder(spec: str, data_dir: Path, token: str | None = None) -> Path:
     if not named:
         raise ConversionError(f"{spec} is no folder, and no owner/name on the Hub.")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError
 
     folder = data_dir / "hub" / spec.replace("/", "--")
     wanted, unwanted = list(WANTED), list(UNWANTED)
@@ -39,6 +39,7 @@ def local_folder(spec: str, data_dir: Path, token: str | None = None) -> Path:
         )
     except RepositoryNotFoundError as error:
         raise SourceError(f"The Hub has no {spec}, or you may not read it (accept its licence, log in).") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise SourceError(f"{spec} cannot be fetched from the Hub: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # a broken connection is of the Hub's HTTP library, of no family that we know
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise SourceError(f"{spec} cannot be fetched from the Hub: {said}") from error
     return folder

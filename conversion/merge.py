@@ -17,8 +17,8 @@ import torch
 
 from conversion.base import check_space, disk_errors, sha256_of
 from conversion.peft_adapter import OUTPUT, Fitted, PeftAdapter, fit, input_embedding, read_peft
-from conversion.tensors import SHARD_BYTES, Progress, Spec, Stored, read_checkpoint, write_checkpoint
-from conversion.tokenizer_files import FILES, copy_tokenizer, keep_one_template
+from conversion.tensors import SHARD_BYTES, Progress, Spec, Stored, float_dtype, read_checkpoint, write_checkpoint
+from conversion.tokenizer_files import TEMPLATE, copy_tokenizer, keep_one_template, pieces_of, template_of
 from errors import ConversionError
 
 log = logging.getLogger(__name__)
@@ -81,6 +81,13 @@ class Plan:
             found[name] = self._spec(name, self.base[str(embedding)].spec)
         return found
 
+    @property
+    def rows(self) -> int | None:
+        """Rows of the input embedding where the adapter's vocabulary has grown, else None."""
+        embedding = str(input_embedding(self.base))
+        saved = self.fitted.saved.get(embedding)
+        return saved.spec.shape[0] if saved and saved.spec.shape != self.base[embedding].spec.shape else None
+
     def _spec(self, name: str, origin: Spec) -> Spec:
         saved = self.fitted.saved.get(name)
         shape = saved.spec.shape if saved else origin.shape
@@ -101,7 +108,11 @@ class Plan:
             weight = before(name, weight)
         if pair is not None:
             weight = pair.applied(weight.float())
-        return weight.to(self.specs_dtype(name, origin))
+        dtype = self.specs_dtype(name, origin)
+        made = weight.to(dtype)
+        if dtype is torch.float16 and not made.isfinite().all():
+            raise ConversionError(f"{name} holds what float16 cannot: it ends at 65504. Use --dtype bfloat16.")
+        return made
 
     def specs_dtype(self, name: str, origin: Stored) -> torch.dtype:
         """Return the dtype that a tensor is stored in."""
@@ -163,7 +174,7 @@ def merge(
     max_shard_bytes: int = SHARD_BYTES,
     on_progress: Progress = lambda _: None,
 ) -> Merged:
-    """Write `out_dir`: the base with the adapter added to its weights, and the tokenizer files of the base.
+    """Write `out_dir`: the base with the adapter added to its weights, and the tokenizer that it was trained with.
 
     Args:
         base_dir: A full-precision checkpoint in safetensors.
@@ -175,7 +186,8 @@ def merge(
         on_progress: Called with the share written, 0 to 1.
 
     Raises:
-        ConversionError: A folder is missing or incomplete, the adapter does not fit the base, or `out_dir` exists.
+        ConversionError: A folder is missing or incomplete, the adapter does not fit the base, a weight does not fit
+            the dtype, or `out_dir` exists.
         SourceError: The disk is full.
     """
     if out_dir.exists():
@@ -194,6 +206,7 @@ def merge(
     ):
         folder = Path(work) / "merged"
         folder.mkdir()
+        write_beside(base_dir, adapter_dir, folder, plan)
         write_checkpoint(
             folder,
             specs,
@@ -201,10 +214,8 @@ def merge(
             max_shard_bytes=max_shard_bytes,
             on_progress=on_progress,
         )
-        _write_beside(base_dir, adapter_dir, folder, plan)
         changed = len(plan.fitted.changed)
-        kind = plan.dtype or next(spec.dtype for spec in specs.values() if spec.dtype.is_floating_point)
-        name = str(kind).removeprefix("torch.")
+        name = str(plan.dtype or float_dtype(specs.values())).removeprefix("torch.")
         made = Merged(out_dir, name, base_weights, len(specs), changed, n_bytes, plan.fitted.untied)
         _write_facts(folder, made, base_dir, adapter_dir)
         folder.rename(out_dir)
@@ -212,18 +223,19 @@ def merge(
     return made
 
 
-def _write_beside(base_dir: Path, adapter_dir: Path, folder: Path, plan: Plan) -> None:
-    """Write everything of a checkpoint folder but the weights."""
-    copy_tokenizer(base_dir, folder)
-    keep_one_template(folder)
+def write_beside(base_dir: Path, adapter_dir: Path, folder: Path, plan: Plan) -> None:
+    """Write everything of a checkpoint folder but the weights.
+
+    Raises:
+        ConversionError: The vocabulary has grown and the adapter brings no tokenizer.
+    """
+    _write_tokenizer(base_dir, adapter_dir, folder, plan)
     for path in sorted(base_dir.iterdir()):
         kept = path.name in BESIDE or (path.suffix == ".json" and not path.name.endswith(".index.json"))
         if kept and path.is_file() and not (folder / path.name).exists() and path.name != FACTS:
             shutil.copy2(path, folder / path.name)
     config = dict(plan.config)
     parts = [config, config["text_config"]] if isinstance(config.get("text_config"), dict) else [config]
-    embedding = str(input_embedding(plan.base))
-    grown = embedding in plan.fitted.saved and plan.specs[embedding].shape != plan.base[embedding].spec.shape
     for part in parts:
         if plan.dtype is not None:
             part.update(
@@ -231,22 +243,38 @@ def _write_beside(base_dir: Path, adapter_dir: Path, folder: Path, plan: Plan) -
             )
         if plan.fitted.untied and (part is config or "tie_word_embeddings" in part):
             part["tie_word_embeddings"] = False
-        if grown and "vocab_size" in part:
-            part["vocab_size"] = plan.specs[embedding].shape[0]
+        if plan.rows and "vocab_size" in part:
+            part["vocab_size"] = plan.rows
     (folder / "config.json").write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    if grown:
-        _take_tokenizer(adapter_dir, folder)
 
 
-def _take_tokenizer(adapter_dir: Path, folder: Path) -> None:
-    """Take the tokenizer files that training saved: the vocabulary has grown."""
-    if not (adapter_dir / "tokenizer.json").is_file():
+def _write_tokenizer(base_dir: Path, adapter_dir: Path, folder: Path, plan: Plan) -> None:
+    """Write the base's tokenizer, the adapter's where it has pieces of its own, with the template of the training."""
+    copy_tokenizer(base_dir, folder)
+    if plan.rows and not (adapter_dir / "tokenizer.json").is_file():
         raise ConversionError(
             f"The adapter's vocabulary has grown, but {adapter_dir} holds no tokenizer.json of its own."
         )
-    for name in FILES:
-        if (adapter_dir / name).is_file():
-            shutil.copy2(adapter_dir / name, folder / name)
+    if plan.rows or pieces_of(adapter_dir) - pieces_of(base_dir):  # a padded embedding takes pieces without growing
+        copy_tokenizer(adapter_dir, folder)
+    whose, template = trained_template(base_dir, adapter_dir)
+    if template is not None and template != template_of(folder):
+        (folder / TEMPLATE).write_text(template, encoding="utf-8")
+    keep_one_template(folder)
+    log.info("chat template of the %s", whose)
+
+
+def trained_template(base_dir: Path, adapter_dir: Path) -> tuple[Literal["base", "adapter"], str | None]:
+    """Return whose chat template an adapter was trained with, and the template; None where nobody has one.
+
+    A run of ours leaves it in `tokenizer/` beside the adapter's folder, other trainers in the folder itself.
+    """
+    own = template_of(base_dir)
+    for folder in (adapter_dir.parent / "tokenizer", adapter_dir):
+        found = template_of(folder)
+        if found is not None:
+            return ("base" if found == own else "adapter"), found
+    return "base", own
 
 
 def _write_facts(folder: Path, made: Merged, base_dir: Path, adapter_dir: Path) -> None:
@@ -257,6 +285,7 @@ def _write_facts(folder: Path, made: Merged, base_dir: Path, adapter_dir: Path) 
         "adapter": adapter_dir.name,
         "adapter_sha256": sha256_of(adapter_dir / "adapter_model.safetensors"),
         "adapter_config_sha256": sha256_of(adapter_dir / "adapter_config.json"),
+        "chat_template": trained_template(base_dir, adapter_dir)[0],
     }
     (folder / FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 

@@ -30,8 +30,15 @@ def rounded(name: str, weight: torch.Tensor) -> torch.Tensor:
     return back.to(weight.dtype)
 
 
-def round_linears(model: Any) -> None:
-    """Round the linear layers of a loaded model in place, adapters excepted: what a QLoRA run computed with."""
+def round_linears(model: Any, stored: torch.dtype) -> None:
+    """Round the linear layers of a loaded model in place, adapters excepted: what a QLoRA run computed with.
+
+    Args:
+        model: In any dtype.
+        stored: The dtype of the base's files: a merge rounds what stands there.
+    """
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and "lora_" not in name:
-            module.weight.data = rounded(f"{name}.weight", module.weight.data)
+            weight = module.weight.data
+            if is_rounded(f"{name}.weight", weight):
+                module.weight.data = rounded(f"{name}.weight", weight.to(stored)).to(weight.dtype)

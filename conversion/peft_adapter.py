@@ -14,16 +14,10 @@ from typing import Any
 
 import torch
 
+from conversion.adapter_kind import check_kind
 from conversion.tensors import Spec, Stored, read_header
 from errors import ConversionError
 
-# Settings of PEFT under which W + s·B·A is not the whole truth. Empty, false or absent, they mean nothing.
-REFUSED = (
-    "alora_invocation_tokens arrow_config ensure_weight_tying kasa_config layer_replication lora_bias "
-    "monteclora_config target_parameters trainable_token_indices use_bdlora use_qalora velora_config"
-).split()
-# Ways to start that change the base as well: the adapter then belongs to weights that nobody has.
-CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 # Names of one module in a checkpoint and in a loaded model: transformers 5 renames multimodal models while loading.
 PREFIXES = (
     ("model.language_model.", "language_model.model."),
@@ -126,7 +120,7 @@ def read_peft(folder: Path) -> PeftAdapter:
         config: dict[str, Any] = json.loads(settings.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ConversionError(f"{settings} is no JSON: {error}.") from error
-    _check_kind(settings, config)
+    check_kind(settings, config)
     sides: dict[str, dict[str, Stored]] = {}
     saved: dict[str, Stored] = {}
     for key, tensor in read_header(folder / "adapter_model.safetensors").items():
@@ -139,22 +133,6 @@ def read_peft(folder: Path) -> PeftAdapter:
     if not pairs and not saved:
         raise ConversionError(f"The adapter in {folder} is empty.")
     return PeftAdapter(folder, config, pairs, saved)
-
-
-def _check_kind(settings: Path, config: Mapping[str, Any]) -> None:
-    if config.get("peft_type", "LORA") != "LORA":
-        raise ConversionError(f"{settings} is a {config['peft_type']} adapter; only LoRA can be merged here.")
-    used = [name for name in REFUSED if config.get(name)]
-    if config.get("bias", "none") != "none":
-        used.append(f"bias={config['bias']}")
-    if used:
-        raise ConversionError(f"{settings} uses {', '.join(used)}, which cannot be merged exactly here. Train without.")
-    start = str(config.get("init_lora_weights", True)).lower()
-    if start.startswith(CHANGED_BASE):
-        raise ConversionError(
-            f"{settings} began with {start!r}, which changes the base as well. Save the adapter again with "
-            "`path_initial_model_for_weight_conversion`, which makes it a plain LoRA."
-        )
 
 
 _SIDES = {

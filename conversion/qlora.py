@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from conversion.merge import FACTS, Dtype, Merged, Weights, merge, read_facts
-from conversion.reference import HubModel, lay_out, nats, wanted_dtype
+from conversion.base import disk_errors
+from conversion.gates import speech
+from conversion.merge import FACTS, Dtype, Merged, Weights, merge, plan_merge, read_facts, write_beside
+from conversion.reference import HubModel, lay_out, wanted_dtype
 from conversion.tensors import SHARD_BYTES, Progress, read_checkpoint
 from conversion.texts import Texts, read_held_out
-from engines.scoring import kl
+from engines.transformers_local import load_tokenizer
 from errors import ConversionError
 
 log = logging.getLogger(__name__)
@@ -73,21 +75,28 @@ def merge_both(
         on_progress: Called with the share done, 0 to 1.
 
     Raises:
-        ConversionError: As `merge`, or the held-out files hold nothing.
+        ConversionError: As `merge`, or the held-out files hold nothing that the model can be asked.
         SourceError: The disk has no room for both.
     """
     if out_dir.exists():
         raise ConversionError(f"{out_dir} exists and is never overwritten. Move it, or pass another --out.")
     texts = read_held_out(held_out).first(limit)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=f".{out_dir.name}-") as work:
+    with (
+        tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=f".{out_dir.name}-") as work,
+        disk_errors(out_dir.parent),
+    ):
+        beside = Path(work) / "beside"
+        beside.mkdir()
+        write_beside(base_dir, adapter_dir, beside, plan_merge(base_dir, adapter_dir, dtype))
+        lay_out(load_tokenizer(beside), texts, frozenset())  # what it refuses, it refuses before two long merges
         made: dict[Weights, Merged] = {}
         for number, way in enumerate(WAYS):
             made[way] = merge(
                 base_dir, adapter_dir, Path(work) / way, dtype=dtype, base_weights=way,
                 max_shard_bytes=max_shard_bytes, on_progress=_part(on_progress, number),
             )  # fmt: skip
-        compared = _compare(made, texts, tuple(path.name for path in held_out))
+        compared = _compare(made, texts, tuple(path.name for path in held_out), Path(work))
         on_progress(1.0)
         chosen = made[compared.chosen]
         facts = read_facts(chosen.path) | {"compared": asdict(compared)}
@@ -102,36 +111,26 @@ def _part(on_progress: Progress, number: int) -> Progress:
     return lambda done: on_progress((number + done) / (len(WAYS) + 1))
 
 
-def _compare(made: dict[Weights, Merged], texts: Texts, names: tuple[str, ...]) -> Compared:
+def _compare(made: dict[Weights, Merged], texts: Texts, names: tuple[str, ...], work: Path) -> Compared:
     """Ask both merges, one after the other: two models of 7 billion do not fit side by side."""
-    found: dict[Weights, list[np.ndarray]] = {}
-    losses: dict[Weights, float] = {}
-    tokens = 0
+    rows: dict[Weights, speech.Rows] = {}
     for way, merged in made.items():
         size = sum(int(np.prod(tensor.spec.shape)) for tensor in read_checkpoint(merged.path).values())
         hub = HubModel(merged.path, dtype=wanted_dtype(size))
         laid = lay_out(hub.tokenizer, texts, hub.ends)
-        if not laid:
-            raise ConversionError("The held-out texts give nothing to measure: the tokenizer has no chat template.")
-        found[way] = []
-        every = []
-        for one in laid:
-            rows = hub.log_probs(one.ids)[np.asarray(one.counted) - 1]
-            found[way].append(rows.astype(np.float16))  # half the memory; enough for a difference of two
-            every.append(nats(rows, one))
-        losses[way] = float(np.concatenate(every).mean())
-        tokens = sum(map(len, every))
+        rows[way] = speech.record(laid, hub.log_probs, work / f"rows-{way}", lambda _: None)
         hub.close()
-    best = min(WAYS, key=lambda way: losses[way])
+    both = speech.compare(rows["full"], rows["nf4"])
+    perplexity: dict[Weights, float] = {"full": both.reference_perplexity, "nf4": both.perplexity}
+    best = min(WAYS, key=lambda way: perplexity[way])
     other = next(way for way in WAYS if way != best)
-    apart = [kl(a.astype(np.float32), b.astype(np.float32)) for a, b in zip(found[best], found[other], strict=True)]
-    same = [a.argmax(1) == b.argmax(1) for a, b in zip(found[best], found[other], strict=True)]
+    apart = speech.compare(rows[best], rows[other])
     return Compared(
         best,
-        {way: round(loss, 6) for way, loss in losses.items()},
-        {way: round(math.exp(loss), 4) for way, loss in losses.items()},
-        float(np.concatenate(apart).mean()),
-        float(np.concatenate(same).mean()),
-        tokens,
+        {way: round(math.log(found), 6) for way, found in perplexity.items()},
+        {way: round(found, 4) for way, found in perplexity.items()},
+        apart.mean,
+        apart.same_top,
+        apart.tokens,
         names,
     )

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from jinja2 import TemplateError
 
 from conversion.texts import Texts
 from engines.base import ChatMessage
+from engines.host_memory import granted_bytes
 from engines.scoring import MAX_TOKENS
 from engines.transformers_local import ending_ids, load_model, load_tokenizer
+from errors import ConversionError
 
 F32 = npt.NDArray[np.float32]
 MIN_COUNTED = 1  # positions without which a text says nothing
@@ -38,17 +41,9 @@ class Laid:
     ends: tuple[int, ...] = ()
 
 
-def free_memory() -> int:
-    """Return bytes that can be used without swapping."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
 def wanted_dtype(n_parameters: int) -> str:
     """Return "float32" where the model fits in memory with it, else "auto": the checkpoint's own."""
-    return "float32" if 4 * n_parameters < MEMORY_SHARE * free_memory() else "auto"
+    return "float32" if 4 * n_parameters < MEMORY_SHARE * granted_bytes() else "auto"
 
 
 class HubModel:
@@ -58,15 +53,23 @@ class HubModel:
         path: Its folder.
         adapter: A PEFT folder, attached and not merged.
         dtype: See `load_model`.
+        rows: Of the embeddings, where the adapter was trained with a vocabulary that had grown; it is one that fits.
 
     Raises:
         ModelUnfit: It cannot be loaded.
     """
 
-    def __init__(self, path: Path, adapter: Path | None = None, *, dtype: str = "float32") -> None:
+    def __init__(
+        self, path: Path, adapter: Path | None = None, *, dtype: str = "float32", rows: int | None = None
+    ) -> None:
         self.path = path
         self.tokenizer = load_tokenizer(path)
-        self.model = load_model(path, adapter, dtype=dtype)
+        self.model = load_model(path, None if rows else adapter, dtype=dtype)
+        if rows:  # PEFT gives the new rows their values, but no room
+            from peft import PeftModel
+
+            self.model.resize_token_embeddings(rows, mean_resizing=False)
+            self.model = PeftModel.from_pretrained(self.model, str(adapter)).eval()
         own = [] if self.tokenizer.eos_token_id is None else [self.tokenizer.eos_token_id]
         self.ends = frozenset([*ending_ids(self.model), *own])
 
@@ -112,9 +115,21 @@ def encode(tokenizer: Any, rendered: str) -> list[int]:
     return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
 
 
-def render(tokenizer: Any, chat: Sequence[ChatMessage], *, asking: bool = False) -> str:
-    """Return a chat as the tokenizer's own template writes it."""
-    text: str = tokenizer.apply_chat_template(list(chat), tokenize=False, add_generation_prompt=asking)
+def render(tokenizer: Any, chat: Sequence[ChatMessage], *, asking: bool = False, template: str | None = None) -> str:
+    """Return a chat as a template writes it, the tokenizer's own where none is given.
+
+    Raises:
+        ConversionError: The template refuses the chat: its roles, or their order.
+    """
+    try:
+        text: str = tokenizer.apply_chat_template(
+            list(chat), chat_template=template, tokenize=False, add_generation_prompt=asking
+        )
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in chat)
+        raise ConversionError(
+            f"The chat template refuses a chat of {roles}: {error}. Change the text, or ship another template."
+        ) from error
     return text
 
 
@@ -149,9 +164,16 @@ def lay_text(tokenizer: Any, text: str) -> Laid | None:
 
 
 def lay_out(tokenizer: Any, texts: Texts, ends: frozenset[int]) -> list[Laid]:
-    """Return every text as ids; those that say nothing are left out."""
+    """Return every text as ids; those that say nothing are left out.
+
+    Raises:
+        ConversionError: None is left, or the chat template refuses a chat.
+    """
     chats = [lay_chat(tokenizer, chat, ends) for chat in texts.chats] if tokenizer.chat_template else []
-    return [laid for laid in (*chats, *(lay_text(tokenizer, text) for text in texts.prose)) if laid is not None]
+    found = [laid for laid in (*chats, *(lay_text(tokenizer, text) for text in texts.prose)) if laid is not None]
+    if not found:
+        raise ConversionError("The texts give nothing to measure: give prose, or add a chat template.")
+    return found
 
 
 def nats(log_probs: F32, laid: Laid) -> npt.NDArray[np.float64]:

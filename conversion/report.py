@@ -1,8 +1,11 @@
 """What the gates found, as data: `verify.json`. Knows numbers, thresholds and hashes; measures nothing itself."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,6 +16,10 @@ Verdict = Literal["pass", "warn", "fail", "skipped"]
 VERDICTS: tuple[str, ...] = get_args(Verdict)
 REPORT_FILE = "verify.json"
 SHA256_LENGTH = 64
+# What a file that we make, and what is said of it, depends on besides our own code.
+PACKAGES = (
+    "llama-cpp-python", "gguf", "torch", "transformers", "tokenizers", "sentencepiece", "peft", "bitsandbytes", "numpy"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,14 @@ class VerifyReport:
         verdicts = {gate.verdict for gate in self.gates}
         return "fail" not in verdicts and bool(verdicts & {"pass", "warn"})
 
+    @property
+    def praise(self) -> str:
+        """What may be said of a report that passed."""
+        counts = Counter(gate.verdict for gate in self.gates)
+        if counts["pass"] == len(self.gates):
+            return "All gates passed."
+        return f"No gate fails (warnings: {counts['warn']}, skipped: {counts['skipped']})."
+
     def gate(self, name: str) -> Gate:
         """Return the gate called `name`.
 
@@ -122,6 +137,15 @@ class VerifyReport:
         if claimed is not report.passed:
             raise ConversionError(f"The report says passed={claimed}, its gates say {report.passed}. Verify again.")
         return report
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of `PACKAGES`, of those that are installed."""
+    found: dict[str, str] = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def file_facts(path: Path) -> FileFacts:

@@ -95,7 +95,9 @@ def _chosen(request: Request, full: Vocabulary, report: Report) -> list[int]:
 
 
 def _write_list(request: Request, full: Vocabulary, kept: Sequence[int]) -> None:
-    """Write the list beside the model, before the long measure: `--kept` takes it again."""
+    """Write a list that was chosen here beside the model, before the long measure: `--kept` takes it again."""
+    if request.kept is not None:
+        return
     words, weight = request.min_word_count, request.min_piece_weight
     notes = kept_notes(full, len(kept), min_word_count=words, min_piece_weight=weight)
     write_kept(request.out.with_name(f"{request.out.name}.kept_pieces.txt"), kept, notes)

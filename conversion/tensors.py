@@ -147,6 +147,11 @@ def read_checkpoint(folder: Path) -> dict[str, Stored]:
     return found
 
 
+def float_dtype(specs: Iterable[Spec]) -> torch.dtype:
+    """Return the dtype of the first floating-point tensor: what a checkpoint is said to be stored in."""
+    return next(spec.dtype for spec in specs if spec.dtype.is_floating_point)
+
+
 def shards(specs: Mapping[str, Spec], max_bytes: int = SHARD_BYTES) -> list[list[str]]:
     """Divide tensors into files of at most `max_bytes`, in order; a larger tensor has a file alone."""
     found: list[list[str]] = [[]]

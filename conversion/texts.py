@@ -43,7 +43,11 @@ def read_held_out(paths: Sequence[Path]) -> Texts:
     for path in paths:
         if not path.is_file():
             raise ConversionError(f"{path} is missing; give texts that the model was not trained on.")
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")  # alone: JSON may hold other ends of lines
+        except UnicodeDecodeError as error:
+            raise ConversionError(f"{path} is no UTF-8: {error}.") from error
+        for number, line in enumerate(lines, 1):
             if path.suffix != ".jsonl":
                 if len(line.strip()) >= MIN_CHARS:
                     prose.append(line.strip())
@@ -65,14 +69,25 @@ def _row(path: Path, number: int, line: str) -> Mapping[str, Any]:
 
 
 def _take(row: Mapping[str, Any], where: str, chats: list[tuple[ChatMessage, ...]], prose: list[str]) -> None:
-    prompt, response = row.get("prompt"), row.get("response")
+    prompt, response = row.get("prompt"), row.get("response", row.get("completion"))
     if "messages" in row:
-        chats.append(tuple(row["messages"]))
-    elif isinstance(prompt, list) and "completion" in row:
-        chats.append((*prompt, *row["completion"]))
+        chats.append(_chat(row["messages"], where))
+    elif isinstance(prompt, list) and isinstance(response, list):
+        chats.append(_chat([*prompt, *response], where))
     elif isinstance(prompt, str) and isinstance(response, str):
         chats.append(({"role": "user", "content": prompt}, {"role": "assistant", "content": response}))
     elif isinstance(row.get("text"), str):
         prose.append(row["text"])
     else:
         raise ConversionError(f"{where} has no messages, no prompt with its response, no text.")
+
+
+def _chat(messages: Any, where: str) -> tuple[ChatMessage, ...]:
+    """Return messages that have a role and a text each, and hold a question."""
+    whole = isinstance(messages, list) and all(
+        isinstance(one, dict) and isinstance(one.get("role"), str) and isinstance(one.get("content"), str)
+        for one in messages
+    )
+    if not whole or not any(one["role"] == "user" for one in messages):
+        raise ConversionError(f"{where} is no chat: expected messages of role and content, both text, one the user's.")
+    return tuple(messages)

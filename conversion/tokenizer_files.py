@@ -11,13 +11,14 @@ from typing import Any
 
 from errors import ConversionError
 
+TEMPLATE = "chat_template.jinja"
 FILES = (
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "chat_template.jinja",
+    TEMPLATE,
 )
 TOKEN_FIELDS = ("content", "lstrip", "rstrip", "normalized", "single_word", "special")
 OPEN = "[INST]"  # one control piece in the formats V3 and later of Mistral
@@ -33,11 +34,27 @@ def copy_tokenizer(source: Path, target: Path) -> None:
 def keep_one_template(folder: Path) -> None:
     """Drop the key `chat_template` beside a `chat_template.jinja`: transformers reads the file, llama.cpp the key."""
     path = folder / "tokenizer_config.json"
-    if not path.is_file() or not (folder / "chat_template.jinja").is_file():
+    if not path.is_file() or not (folder / TEMPLATE).is_file():
         return
     config = read_json(path)
     if config.pop("chat_template", None) is not None:
         path.write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def template_of(folder: Path) -> str | None:
+    """Return a folder's chat template, of its file or else of the key; None where it has none."""
+    config = folder / "tokenizer_config.json"
+    if (folder / TEMPLATE).is_file():
+        return (folder / TEMPLATE).read_text(encoding="utf-8")
+    found = read_json(config).get("chat_template") if config.is_file() else None
+    return found if isinstance(found, str) else None
+
+
+def pieces_of(folder: Path) -> set[str]:
+    """Return every piece that a folder's `tokenizer.json` names; none without such a file."""
+    path = folder / "tokenizer.json"
+    read = read_json(path) if path.is_file() else {}
+    return {*dict(read.get("model", {}).get("vocab", {})), *(one["content"] for one in read.get("added_tokens", []))}
 
 
 def read_json(path: Path, why: str = "the folder is no whole checkpoint") -> dict[str, Any]:
@@ -95,7 +112,7 @@ def conversion_copy(folder: Path, copy: Path) -> None:
     config["added_tokens_decoder"] = {str(token["id"]): {name: token[name] for name in TOKEN_FIELDS} for token in added}
     if any(token["content"] == OPEN and token["special"] for token in added):
         config["add_prefix_space"] = False
-    if "chat_template" in config and (folder / "chat_template.jinja").is_file():
+    if "chat_template" in config and (folder / TEMPLATE).is_file():
         raise ConversionError(f"{folder} has two chat templates; keep chat_template.jinja or the key, not both.")
     text = json.dumps(config, ensure_ascii=False, indent=2)
     (copy / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")

@@ -8,32 +8,31 @@ import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from conversion.base import sha256_of
+from conversion.base import check_space, disk_errors, sha256_of
 from conversion.container import Container, read_container
 from conversion.gates import files, kept, speech, tokens, weights
 from conversion.gates.judge import at_least, at_most, guarded, skipped
 from conversion.merge import Plan, plan_merge, read_facts
-from conversion.quantize import quantize
+from conversion.quantize import quantize, scheme_number
 from conversion.reference import HubModel, Laid, lay_out, wanted_dtype
-from conversion.report import FileFacts, Gate, VerifyReport, file_facts
-from conversion.tensors import read_checkpoint
+from conversion.report import FileFacts, Gate, VerifyReport, file_facts, versions
+from conversion.tensors import float_dtype, read_checkpoint
 from conversion.texts import Texts, read_held_out
 from engines.scoring import ScoringModel
 from engines.transformers_local import load_tokenizer
-from errors import ChatError, ConversionError
+from errors import ChatError, ConversionError, EngineError
 
 log = logging.getLogger(__name__)
 
 Report = Callable[[str, float], None]
 FLOATS = {0: "F32", 1: "F16", 32: "BF16"}  # general.file_type of files whose matrices are not quantised
 FINER = ("Q5_K_M", "Q6_K", "Q8_0")  # measured beside a file that is too coarse
-PACKAGES = ("llama-cpp-python", "gguf", "torch", "transformers", "peft", "numpy")
 N_CHATS = 24
 
 
@@ -90,6 +89,7 @@ class _Run:
     threads: int
     report: Report
     gates: list[Gate] = field(default_factory=list)
+    dtype: str = ""  # that the checkpoints compute in
     laid: list[Laid] = field(default_factory=list)
     reference: speech.Rows | None = None
     said: speech.Said | None = None
@@ -144,11 +144,18 @@ def verify(
         report: Called with each step and its share done.
 
     Raises:
-        ConversionError: The subject or the texts are missing. What fails a gate is in the report, no error.
+        ConversionError: The subject or the texts are missing, or a scheme is unknown. What fails a gate is in the
+            report, no error.
+        SourceError: The disk is full.
     """
+    for scheme in schemes:
+        scheme_number(scheme)
     texts = read_held_out(held_out).first(limit)
     french = tokens.french_lines(root, lines)
-    with tempfile.TemporaryDirectory(dir=subject.merged.parent, prefix=".verify-") as work:
+    with (
+        tempfile.TemporaryDirectory(dir=subject.merged.parent, prefix=".verify-") as work,
+        disk_errors(subject.merged.parent),
+    ):
         run = _Run(subject, texts, french, Path(work), tuple(schemes), threads, report)
         run.add("files", lambda: files.preflight(subject.merged, subject.base))
         whole = _open_files(run)
@@ -213,58 +220,70 @@ def _adapter_gates(run: _Run) -> None:
 def _ask_merged(run: _Run) -> bool:
     """Ask base, adapter and merged checkpoint for every text; False when the checkpoint cannot be asked."""
     subject = run.subject
+    adapted: speech.Rows | None = None
+    plain: speech.Rows | None = None
     try:
-        size = sum(int(np.prod(tensor.spec.shape)) for tensor in read_checkpoint(subject.merged).values())
-        dtype = wanted_dtype(size)
-        adapted: speech.Rows | None = None
+        specs = [tensor.spec for tensor in read_checkpoint(subject.merged).values()]
+        run.dtype = wanted_dtype(sum(int(np.prod(spec.shape)) for spec in specs))
         if subject.base is not None and subject.adapter is not None:
-            adapted, plain = _ask_adapter(run, subject.base, subject.adapter, dtype)
-        hub = HubModel(subject.merged, dtype=dtype)
-    except ChatError as error:
+            adapted, plain = _ask_adapter(run, subject.base, subject.adapter)
+        hub = HubModel(subject.merged, dtype=run.dtype)
+        run.tokenizer, run.ends = hub.tokenizer, hub.ends
+        if not run.laid:
+            _lay(run, hub.tokenizer, hub.ends, n_models=2)
+        run.said = speech.answers(hub, run.texts)
+    except (EngineError, ConversionError) as error:  # a full disk is no fault of the checkpoint's
         run.gates.append(Gate("checkpoint", type(error).__name__, None, "fail", str(error)))
-        return False
-    run.tokenizer, run.ends = hub.tokenizer, hub.ends
-    run.laid = run.laid or lay_out(hub.tokenizer, run.texts, hub.ends)
-    if not run.laid:
-        run.gates.append(Gate("checkpoint", 0, None, "fail", "The texts give nothing to measure: add a chat template."))
         return False
     run.expected = tokens.plain_ids(hub.tokenizer, run.lines)
     run.reference = speech.record(
         run.laid, hub.log_probs, run.work / "merged", lambda done: run.report("checkpoint", done)
     )  # fmt: skip
-    run.said = speech.answers(hub, run.texts)
     hub.close()
     if adapted is not None:
-        reference = run.reference
-        run.add("merged logits", lambda: _merged_logits(adapted, reference, read_facts(subject.merged)))
-        run.effect = speech.compare(reference, plain).mean
+        reference, exact = run.reference, float_dtype(specs) is torch.float32
+        run.add("merged logits", lambda: _merged_logits(adapted, reference, exact=exact))
+        adapted.drop()
+    if plain is not None:
+        run.effect = speech.compare(run.reference, plain).mean
+        plain.drop()
     return True
 
 
-def _ask_adapter(run: _Run, base: Path, adapter: Path, dtype: str) -> tuple[speech.Rows, speech.Rows]:
-    """Ask the base with its adapter attached, then without."""
-    hub = HubModel(base, adapter, dtype=dtype)
+def _lay(run: _Run, tokenizer: Any, ends: frozenset[int], *, n_models: int) -> None:
+    """Lay the texts out; the disk must hold what so many models say of them at a time."""
+    run.laid = lay_out(tokenizer, run.texts, ends)
+    positions = sum(len(one.counted) for one in run.laid)
+    check_space(run.work, n_models * positions * len(tokenizer) * 4)  # float32
+
+
+def _ask_adapter(run: _Run, base: Path, adapter: Path) -> tuple[speech.Rows, speech.Rows | None]:
+    """Ask the base with its adapter attached, then without; it cannot be asked for pieces that it has not."""
+    rows = run.plan.rows if run.plan else None
+    hub = HubModel(base, adapter, dtype=run.dtype, rows=rows)
     if read_facts(run.subject.merged).get("base_weights") == "nf4":
         from conversion.nf4 import round_linears
 
-        round_linears(hub.model)
-    run.laid = lay_out(load_tokenizer(run.subject.merged), run.texts, hub.ends)
+        round_linears(hub.model, float_dtype(tensor.spec for tensor in read_checkpoint(base).values()))
+    _lay(run, load_tokenizer(run.subject.merged), hub.ends, n_models=3)
     adapted = speech.record(run.laid, hub.log_probs, run.work / "adapter", lambda done: run.report("adapter", done))
-    with hub.model.disable_adapter():
-        plain = speech.record(run.laid, hub.log_probs, run.work / "base", lambda done: run.report("base", done))
+    plain = None
+    if rows is None:
+        with hub.model.disable_adapter():
+            plain = speech.record(run.laid, hub.log_probs, run.work / "base", lambda done: run.report("base", done))
     hub.close()
     return adapted, plain
 
 
-def _merged_logits(adapted: speech.Rows, merged: speech.Rows, facts: dict[str, Any]) -> Gate:
-    """Judge what the merge changed in the answers: nothing in float32, one rounding in 16 bits."""
+def _merged_logits(adapted: speech.Rows, merged: speech.Rows, *, exact: bool) -> Gate:
+    """Judge what the merge changed in the answers: nothing in float32 (`exact`), one rounding in 16 bits."""
     found = speech.compare(adapted, merged)
     largest = max(
         float(np.abs(np.asarray(a) - np.asarray(b)).max()) for (_, a), (_, b) in zip(adapted, merged, strict=True)
     )
     details = {"largest_difference": round(largest, 6), **found.figures, "kl": found.mean}
     remedy = "The merged model does not answer as the adapter does: merge again."
-    if facts.get("dtype") in (None, "float32"):
+    if exact:
         return at_most("merged logits", largest, speech.LOGIT_LIMIT, remedy=remedy, details=details)
     return at_most("merged logits", found.mean, speech.KL_FLOAT, remedy=remedy, details=details)
 
@@ -279,7 +298,7 @@ def _file_gates(run: _Run, file: File) -> None:
         run.gates.append(Gate(f"loads {label}", type(error).__name__, None, "fail", str(error)))
         return
     try:
-        chats = [chat for chat in run.texts.chats if chat][:N_CHATS]
+        chats = run.texts.chats[:N_CHATS]
         tokenizer = run.tokenizer
         run.add(f"tokens {label}", lambda: tokens.same_ids(label, run.lines, run.expected, tokenizer, model))
         run.add(f"special tokens {label}", lambda: tokens.same_specials(label, tokenizer, model, file.container))
@@ -300,6 +319,7 @@ def _speech_gates(run: _Run, file: File, model: ScoringModel) -> None:
             run.laid, model.log_probs, run.work / f"file-{len(run.gates)}", lambda done: run.report(label, done)
         )  # fmt: skip
         found = speech.compare(reference, rows)
+        rows.drop()
         repeated = speech.repeated(said, model)
     except ChatError as error:
         run.gates.append(Gate(f"kl {label}", type(error).__name__, None, "fail", str(error)))
@@ -311,7 +331,7 @@ def _speech_gates(run: _Run, file: File, model: ScoringModel) -> None:
     run.add(f"top-1 {label}", lambda: speech.same_top(label, found, quantised=quantised))
     run.add(f"perplexity {label}", lambda: speech.perplexity(label, found, quantised=quantised))
     run.add(f"greedy {label}", lambda: speech.greedy(label, said, repeated, quantised=quantised))
-    run.add(f"stop {label}", lambda: speech.stops(label, said, repeated, found, model, run.ends))
+    run.add(f"stop {label}", lambda: speech.stops(label, said, found, model, run.ends, quantised=quantised))
     run.finer.setdefault(label, found)
 
 
@@ -327,31 +347,44 @@ def _sixteen(run: _Run) -> Path | None:
 
 
 def _finer(run: _Run, schemes: Sequence[str]) -> dict[str, speech.Compared]:
-    """Measure schemes that are not published, each made in the work folder; those known already are not made again."""
+    """Measure schemes that are not published, each made in the work folder; those known already are not made again.
+
+    They are beside the point: one that cannot be made is left out.
+    """
     source, reference = _sixteen(run), run.reference
     if source is None or reference is None:
         return {}
     for scheme in schemes:
         if scheme in run.finer:
             continue
-        made = quantize(source, run.work / f"{scheme}.gguf", scheme, threads=run.threads)
+        try:
+            run.finer[scheme] = _measured(run, source, reference, scheme)
+        except ChatError as error:
+            log.warning("%s was not measured: %s", scheme, error)
+    return {scheme: run.finer[scheme] for scheme in schemes if scheme in run.finer}
+
+
+def _measured(run: _Run, source: Path, reference: speech.Rows, scheme: str) -> speech.Compared:
+    """Make one scheme, compare it with the checkpoint, and remove it."""
+    with tempfile.TemporaryDirectory(dir=run.work) as work:
+        made = quantize(source, Path(work) / f"{scheme}.gguf", scheme, threads=run.threads)
         model = ScoringModel(made.path, threads=run.threads)
         try:
             rows = speech.record(
-                run.laid, model.log_probs, run.work / f"rows-{scheme}", lambda done: run.report("finer", done)
+                run.laid, model.log_probs, Path(work) / "rows", lambda done: run.report("finer", done)
             )  # fmt: skip
         finally:
             model.close()
-        run.finer[scheme] = speech.compare(reference, rows)
-    return {scheme: run.finer[scheme] for scheme in schemes}
+        return speech.compare(reference, rows)
 
 
 def _kept_gates(run: _Run, whole: Sequence[File]) -> None:
     """Judge how much of the adapter's effect each quantised file keeps, and name the schemes that keep it."""
     quantised = [file for file in whole if file.quantised and file.label in run.finer]
-    if run.effect is None or run.subject.base is None:
-        for file in quantised:
-            run.gates.append(skipped(f"adapter kept {file.label}", "Give --base and --adapter to see it."))
+    if run.effect is None:
+        grown = "The base lacks pieces of the grown vocabulary: it cannot be asked the same."
+        why = "Give --base and --adapter to see it." if run.subject.base is None else grown
+        run.gates += [skipped(f"adapter kept {file.label}", why) for file in quantised]
         return
     effect = run.effect
     also = {scheme: speech.kept_effect(effect, found.mean) for scheme, found in _finer(run, run.schemes).items()}
@@ -405,7 +438,8 @@ def _about(run: _Run, held_out: Sequence[Path]) -> dict[str, Any]:
         "merged": subject.merged.name,
         "merge": merged,
         "texts": {path.name: sha256_of(path) for path in held_out},
+        "dtype": run.dtype,
         "positions": sum(len(one.counted) for one in run.laid),
         "lines": len(run.lines),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions(),
     }

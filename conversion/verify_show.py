@@ -20,7 +20,7 @@ SMALLEST = 1e-7  # what a logarithmic axis can show
 
 def markdown(report: VerifyReport) -> str:
     """Return the verdict and the gates as a table."""
-    verdict = "All gates passed." if report.passed else "The model is **not** fit to be published."
+    verdict = report.praise if report.passed else "The model is **not** fit to be published."
     return f"{verdict}\n\n{gates_table(report.gates)}\n"
 
 

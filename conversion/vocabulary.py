@@ -330,21 +330,20 @@ def read_texts(path: Path) -> Iterator[str]:
     """Yield the texts of a file: `.xz` and plain text line by line, `.jsonl` every string of every line.
 
     Raises:
-        ConversionError: A line of a `.jsonl` file is no JSON.
+        ConversionError: The file is missing or damaged, or a line of a `.jsonl` file is no JSON.
     """
-    if path.suffix == ".xz":
-        with lzma.open(path, "rt", encoding="utf-8") as lines:
-            yield from lines
-        return
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if path.suffix != ".jsonl":
-                yield line
-            elif line.strip():
-                try:
-                    yield from _strings(json.loads(line))
-                except json.JSONDecodeError as error:
-                    raise ConversionError(f"{path}, line {number} is no JSON: {error}.") from error
+    try:
+        with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if path.suffix != ".jsonl":
+                    yield line
+                elif line.strip():
+                    try:
+                        yield from _strings(json.loads(line))
+                    except json.JSONDecodeError as error:
+                        raise ConversionError(f"{path}, line {number} is no JSON: {error}.") from error
+    except (FileNotFoundError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise ConversionError(f"{path} cannot be read: {error}.") from error
 
 
 def write_kept(path: Path, kept: Sequence[int], notes: Sequence[str]) -> None:

@@ -1,6 +1,5 @@
 """Are the files whole, and do they say the same of the model? Knows headers and configurations; runs no model."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,12 +15,12 @@ from conversion.merge import read_config
 from conversion.quantize import listen
 from conversion.report import Gate
 from conversion.tensors import read_checkpoint
-from conversion.tokenizer_files import check_sentencepiece
+from conversion.tokenizer_files import TEMPLATE, check_sentencepiece, read_json
 from engines.gguf_file import inspect
 from errors import ConversionError
 
 WANTED = ("config.json", "tokenizer.json", "tokenizer_config.json")
-OF_THE_BASE = ("tokenizer.model", "chat_template.jinja", "generation_config.json")
+OF_THE_BASE = ("tokenizer.model", TEMPLATE, "generation_config.json")
 EPSILON = 1e-4  # relative: what float32 metadata may differ from JSON
 EXPONENTS = {GGMLQuantizationType.F16: 0x7C00, GGMLQuantizationType.BF16: 0x7F80}  # all ones: infinite or no number
 HALVES = np.dtype(np.uint16)
@@ -51,9 +50,7 @@ def preflight(merged: Path, base: Path | None) -> Gate:
 
 def _has_two_templates(folder: Path) -> bool:
     path = folder / "tokenizer_config.json"
-    if not path.is_file() or not (folder / "chat_template.jinja").is_file():
-        return False
-    return "chat_template" in json.loads(path.read_text(encoding="utf-8"))
+    return path.is_file() and (folder / TEMPLATE).is_file() and "chat_template" in read_json(path)
 
 
 def integrity(label: str, path: Path) -> Gate:

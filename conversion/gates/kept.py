@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-from gguf.quants import dequantize
 
-from conversion.container import Container, Tensor
+from conversion.assemble import to_float
+from conversion.container import Container
 from conversion.merge import Change, Plan
 from conversion.names import gguf_names, head_counts, reordered
 
@@ -19,10 +19,6 @@ MAX_TENSORS = 12  # looked at, spread over the layers
 SAME = 0.02  # relative difference at which a row order is the file's
 
 F32 = npt.NDArray[np.float32]
-
-
-def _values(tensor: Tensor) -> F32:
-    return np.asarray(dequantize(tensor.data, tensor.kind), dtype=np.float32).reshape(tensor.shape)
 
 
 def _in_file_order(weight: F32, change: F32, stored: F32, name: str, heads: Mapping[str, int]) -> F32 | None:
@@ -60,12 +56,12 @@ def kept_weights(plan: Plan, sixteen: Container, other: Container, before: Chang
     for name, place in list(names.items())[::step]:
         if place not in other.tensors:
             continue
-        stored = _values(sixteen.tensors[place])
+        stored = to_float(sixteen.tensors[place])
         merged = plan.weight(name, before).float().numpy()
         ordered = _in_file_order(merged, _change(plan, name, before, merged), stored, place, heads)
         if ordered is None:
             continue
-        moved = _values(other.tensors[place]) - (stored - ordered)
+        moved = to_float(other.tensors[place]) - (stored - ordered)
         dot += float((moved.astype(np.float64) * ordered).sum())
         norm += float((ordered.astype(np.float64) ** 2).sum())
     return dot / norm if norm else None

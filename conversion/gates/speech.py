@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from conversion.gates.judge import at_least, at_most
+from conversion.gates.judge import at_least, at_most, skipped
 from conversion.reference import F32, HubModel, Laid, encode, lay_out, nats, render
 from conversion.report import Gate
 from conversion.tensors import Progress
 from conversion.texts import Texts
 from engines.base import ChatMessage
-from engines.scoring import ScoringModel, kl, log_softmax
+from engines.scoring import MAX_TOKENS, ScoringModel, kl, log_softmax
 
 KL_FLOAT, TOP_FLOAT = 1e-3, 0.99
 KL_QUANTISED, KL_QUANTISED_99, TOP_QUANTISED = 0.05, 0.5, 0.90
@@ -23,7 +24,7 @@ GREEDY = 64  # first tokens compared
 ANSWER = 160  # tokens within which an answer should end
 MAX_PROMPTS = 4
 TIE = 0.05  # difference of logits below which either choice is right
-ENDS = 0.99
+ENDS, ENDS_QUANTISED = 0.99, TOP_QUANTISED
 # Of the adapter's effect on the answers. A share below it is nearer to another model than to the one that was trained.
 KEPT = 0.8
 
@@ -43,6 +44,11 @@ class Rows:
     def __iter__(self) -> Iterator[tuple[Laid, F32]]:
         for laid, file in zip(self.laid, self.files, strict=True):
             yield laid, np.load(file, mmap_mode="r")
+
+    def drop(self) -> None:
+        """Remove the files: they are gigabytes."""
+        for file in self.files:
+            file.unlink()
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,7 @@ def divergence(label: str, found: Compared, *, quantised: bool, siblings: dict[s
         remedy = "The 16-bit file is another model: look at the tokens, config and numbers gates, convert again."
         return at_most(f"kl {label}", found.mean, KL_FLOAT, remedy=remedy, details=details)
     finer = ", ".join(f"{scheme} {mean:.4f}" for scheme, mean in siblings.items())
-    remedy = f"Publish a finer scheme ({finer}) or quantise with an importance matrix."
+    remedy = f"Publish a finer scheme{f' ({finer})' if finer else ''} or quantise with an importance matrix."
     gate = at_most(f"kl {label}", found.mean, KL_QUANTISED, remedy=remedy, soft=True, details=details)
     if gate.verdict == "pass" and found.p99 > KL_QUANTISED_99:
         far = f"One position in a hundred is {found.p99:.2f} nats away (at most {KL_QUANTISED_99}). {remedy}"
@@ -193,21 +199,19 @@ class Said:
     ended: tuple[bool, ...]
 
 
-def first_questions(texts: Texts) -> list[list[ChatMessage]]:
-    """Return the beginning of a few chats, up to the first question."""
-    found: list[list[ChatMessage]] = []
-    for chat in texts.chats[:MAX_PROMPTS]:
+def first_questions(texts: Texts) -> Iterator[list[ChatMessage]]:
+    """Yield the beginning of each chat, up to its first question."""
+    for chat in texts.chats:
         users = [number for number, message in enumerate(chat) if message["role"] == "user"]
         if users:
-            found.append(list(chat[: users[0] + 1]))
-    return found
+            yield list(chat[: users[0] + 1])
 
 
 def answers(hub: HubModel, texts: Texts) -> Said:
-    """Let the checkpoint answer a few questions greedily; with no chats, go on with a few texts."""
+    """Let the checkpoint answer a few questions greedily that leave room; with no chats, go on with a few texts."""
     if hub.tokenizer.chat_template and texts.chats:
-        questions = first_questions(texts)
-        prompts = [encode(hub.tokenizer, render(hub.tokenizer, chat, asking=True)) for chat in questions]
+        every = (encode(hub.tokenizer, render(hub.tokenizer, chat, asking=True)) for chat in first_questions(texts))
+        prompts = list(islice((ids for ids in every if len(ids) <= MAX_TOKENS - ANSWER), MAX_PROMPTS))
     else:
         laid = lay_out(hub.tokenizer, texts.first(MAX_PROMPTS), hub.ends)
         prompts = [list(one.ids[: max(2, len(one.ids) // 2)]) for one in laid]
@@ -230,6 +234,8 @@ def greedy(label: str, said: Said, found: Sequence[Sequence[int]], *, quantised:
 
     Where its two best choices were closer than `TIE`, rounding may take either, and what follows is another answer.
     """
+    if not said.prompts:
+        return skipped(f"greedy {label}", f"No first question is shorter than {MAX_TOKENS - ANSWER} tokens: give one.")
     apart, agreed = 0, []
     for answer, margins, other in zip(said.answers, said.margins, found, strict=True):
         length = min(len(answer), GREEDY)
@@ -246,29 +252,28 @@ def greedy(label: str, said: Said, found: Sequence[Sequence[int]], *, quantised:
 
 
 def stops(
-    label: str,
-    said: Said,
-    found: Sequence[Sequence[int]],
-    compared: Compared,
-    model: ScoringModel,
-    ends: frozenset[int],
+    label: str, said: Said, compared: Compared, model: ScoringModel, ends: frozenset[int], *, quantised: bool
 ) -> Gate:
-    """Judge the share of answers that end in the GGUF where they end in the checkpoint."""
-    name = f"stop {label}"
+    """Judge the share of answers that the GGUF ends where the checkpoint ends them, after the checkpoint's own words.
+
+    In words of its own a quantised model may take longer: that is no lost end.
+    """
+    name, limit = f"stop {label}", ENDS_QUANTISED if quantised else ENDS
     known = [token for token in ends if token < model.n_vocab and model.ends(token)]
     wanted, kept = compared.ends
     wanted += sum(said.ended)
-    kept += sum(ended and model.ends(other[-1]) for ended, other in zip(said.ended, found, strict=True))
+    for prompt, answer, ended in zip(said.prompts, said.answers, said.ended, strict=True):
+        kept += ended and model.ends(int(model.log_probs([*prompt, *answer[:-1]])[-1].argmax()))
     details = {"ends_wanted": wanted, "ends_found": kept, "known_to_llama_cpp": bool(known)}
     if not known:
         return at_least(
-            name, 0.0, ENDS, remedy="llama.cpp does not stop at the model's eos: restore it.", details=details
+            name, 0.0, limit, remedy="llama.cpp does not stop at the model's eos: restore it.", details=details
         )
     if not wanted:
         never = "The checkpoint itself never ends an answer on these texts: train on answers that end, or give chats."
-        return Gate(name, None, ENDS, "warn", never, details)
+        return Gate(name, None, limit, "warn", never, details)
     remedy = "Answers run on: the eos piece was lost or its row was changed; convert again or take a finer scheme."
-    return at_least(name, round(kept / wanted, 4), ENDS, remedy=remedy, details=details)
+    return at_least(name, round(kept / wanted, 4), limit, remedy=remedy, details=details)
 
 
 def kept_effect(merged_and_base: float, merged_and_other: float) -> float:

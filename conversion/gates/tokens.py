@@ -134,16 +134,21 @@ def _roles(tokenizer: Any, container: Container) -> list[str]:
 def template(
     label: str, tokenizer: Any, model: ScoringModel, container: Container, chats: Sequence[Sequence[ChatMessage]]
 ) -> Gate:
-    """Count chats whose text or ids differ, whose beginning is not one BOS, or whose answers have no end."""
+    """Count chats whose text or ids differ, whose beginning is not one BOS, or whose answers have no end.
+
+    Without a chat the templates themselves are compared.
+    """
     name = f"template {label}"
     field = container.fields.get("tokenizer.chat_template")
     if not tokenizer.chat_template:
         return skipped(name, "The checkpoint has no chat template; add chat_template.jinja if it is to chat.")
     if field is None:
         return at_most(
-            name, len(chats), 0, remedy="The GGUF has no chat template: convert again from the whole folder."
+            name, max(1, len(chats)), 0, remedy="The GGUF has no chat template: convert again from the whole folder."
         )
     problems: list[str] = []
+    if not chats and field.value != tokenizer.chat_template:
+        problems.append("the texts of the templates differ")
     for number, chat in enumerate(chats):
         problems += [f"chat {number}: {problem}" for problem in _chat_problems(tokenizer, model, field.value, chat)]
     remedy = f"One of the two templates was edited, or says BOS twice: {'; '.join(problems[:MAX_SHOWN])}."
@@ -154,9 +159,7 @@ def template(
 def _chat_problems(tokenizer: Any, model: ScoringModel, gguf_template: str, chat: Sequence[ChatMessage]) -> list[str]:
     asking = chat[-1]["role"] != "assistant"
     ours = render(tokenizer, chat, asking=asking)
-    theirs = tokenizer.apply_chat_template(
-        list(chat), chat_template=gguf_template, tokenize=False, add_generation_prompt=asking
-    )
+    theirs = render(tokenizer, chat, asking=asking, template=gguf_template)
     problems = [] if ours == theirs else ["the texts differ"]
     ids = encode(tokenizer, ours)
     if model.encode(theirs, special=True) != ids:
@@ -176,6 +179,8 @@ def layout(label: str, tokenizer: Any, model: ScoringModel, chats: Sequence[Sequ
         return skipped(
             name, "Our engine writes Mistral's format; serve this model through an engine with its template."
         )
+    if not chats:
+        return skipped(name, "Give held-out chats: their prompts are compared.")
     ours = PromptFormat(model)
     different = [
         number

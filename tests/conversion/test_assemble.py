@@ -160,7 +160,9 @@ def test_an_adapter_never_goes_back_to_the_bases_grid(
         ({"use_dora": True}, "use_dora"),
         ({"rank_pattern": {"q_proj": 8}}, "rank_pattern"),
         ({"modules_to_save": ["embed_tokens"]}, "modules_to_save"),
-        ({"peft_type": "IA3"}, "another method"),
+        ({"peft_type": "IA3"}, "a IA3 adapter"),
+        ({"init_lora_weights": "pissa"}, "changes the base as well"),
+        ({"lora_bias": True}, "lora_bias"),
     ],
 )
 def test_adapters_that_are_no_plain_lora(tmp_path: Path, change: dict[str, object], said: str) -> None:
@@ -191,6 +193,9 @@ def test_adapters_that_cannot_be_read(tmp_path: Path) -> None:
         read_adapter(folder)
     save_file(tensors | {"base_model.model.lm_head.lora_A.weight": np.zeros((4, 64), np.float16)}, weights)
     with pytest.raises(ConversionError, match="lm_head"):
+        read_adapter(folder)
+    save_file(tensors | {key.replace("A.weight", "B.bias"): np.zeros(64, np.float16)}, weights)
+    with pytest.raises(ConversionError, match="only lora_A and lora_B"):
         read_adapter(folder)
     weights.write_bytes(weights.read_bytes()[:500])
     with pytest.raises(ConversionError, match="cannot be read"):

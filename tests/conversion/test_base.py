@@ -4,8 +4,10 @@ import hashlib
 import shutil
 import subprocess
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from conversion.base import GEMMA_3_270M, Base, check_space, disk_errors, fetch_base
+from conversion.base import GEMMA_3_270M, LOCK, Base, check_space, disk_errors, fetch_base
+from conversion.lock import one_at_a_time
 from errors import SourceError
 from tests.conversion.tiny import CLOSED, Source, use_index
 
@@ -93,6 +96,18 @@ def test_the_hub_gives_it_whole(tiny: Source, tmp_path: Path, monkeypatch: pytes
     assert path.read_bytes() == tiny.path.read_bytes()
     assert seen[-1] == 1.0
     assert [item.name for item in (tmp_path / "downloads").iterdir()] == [tiny.base.filename]
+
+
+def test_what_another_process_downloads_is_waited_for(
+    tiny: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_index(monkeypatch, tmp_path / "empty")
+    with ThreadPoolExecutor(1) as pool:
+        with one_at_a_time(tmp_path / LOCK, wait_s=1):
+            waiting = pool.submit(fetch_base, tmp_path, base=tiny.base, endpoint=CLOSED)
+            time.sleep(0.3)
+            (tmp_path / "downloads" / tiny.base.filename).write_bytes(tiny.path.read_bytes())
+        assert waiting.result().read_bytes() == tiny.path.read_bytes()
 
 
 def test_wrong_bytes_from_the_hub_are_removed_and_the_index_asked(tiny: Source, index: Path, tmp_path: Path) -> None:

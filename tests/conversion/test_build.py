@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from conversion.build import KITCHEN, Recipe, build, steps
+from cli import run_commands
+from conversion.__main__ import app
+from conversion.build import KITCHEN, ROOT, Card, Recipe, build, steps
 from conversion.container import read_container
 from conversion.report import read_report
 from conversion.tensors import read_checkpoint
@@ -164,3 +166,59 @@ def test_a_step_that_fails_says_why(inputs: tuple[Path, Path, Path], tmp_path: P
     (shallow / "adapter_model.safetensors").write_bytes(b"short")
     with pytest.raises(ConversionError, match="no whole safetensors"):
         build(recipe_for((base, shallow, texts), tmp_path / "built"), data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"schemes": ("BF16", "Q8_0")}, "none twice"),
+        ({"schemes": ("Q8_0", "Q8_0")}, "none twice"),
+        ({"schemes": ("q4_k_m",)}, "Did you mean 'Q4_K_M'"),
+        ({"also": ("Q9",)}, "No scheme 'Q9'"),
+        ({"held_out": (Path("none.jsonl"),)}, r"none\.jsonl is missing"),
+        ({"calibration": (Path("none.txt"),)}, r"none\.txt is missing"),
+        ({"card": Card("o/name", "o/base", "mit", Path("none.json"))}, r"none\.json is missing"),
+        ({"out": Path(__file__)}, "is a file"),
+    ],
+)
+def test_what_a_later_step_would_refuse_is_refused_at_once(more: dict[str, Any], said: str, tmp_path: Path) -> None:
+    given = {"out": tmp_path / "built", "held_out": (held_out(tmp_path / "held.jsonl"),), **more}
+    with pytest.raises(ConversionError, match=said):
+        build(Recipe(tmp_path, tmp_path, name="tiny", **given), data_dir=tmp_path)
+    assert not (tmp_path / "built").exists()
+    with pytest.raises(ConversionError, match="expected owner/name"):
+        Card("name", "o/base", "mit")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("build --base . --adapter . --out built --held-out h.jsonl --repo o/name", "pass --base-name"),
+        ("verify --merged . --gguf a.gguf --held-out h.jsonl --out report.md", "must end in .json"),
+        ("verify --merged . --gguf a.gguf --held-out h.jsonl --out report.json", "report.md exists"),
+    ],
+)
+def test_options_that_would_write_over_something_or_say_nonsense(
+    words: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("report.md").touch()
+    with pytest.raises(SystemExit):
+        run_commands(app, arguments=words.split())
+    assert said in capsys.readouterr().err
+
+
+def test_a_card_that_somebody_wrote_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "built"
+    (out / KITCHEN).mkdir(parents=True)
+    (out / "README.md").write_text("mine", encoding="utf-8")
+    texts, card = held_out(tmp_path / "held.jsonl"), Card("o/name", "o/base", "mit")
+    with pytest.raises(ConversionError, match="is not as the build left it"):
+        build(Recipe(tmp_path, tmp_path, out, "tiny", (texts,), card=card), data_dir=tmp_path)
+    assert (out / "README.md").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_verdict_is_one_of_todays_gates(tmp_path: Path) -> None:
+    inputs = {step.name: step.inputs for step in steps(Recipe(tmp_path, tmp_path, tmp_path, "x", ()), tmp_path)}
+    for path in ("conversion/gates/speech.py", "engines/prompt.py", "personas/kant.toml"):
+        assert ROOT / path in inputs["verify"]

@@ -66,6 +66,7 @@ def test_the_card_says_what_was_found(folder: Path) -> None:
     assert "| kl Q4_K_M | 0.525 | 0.05 | ⚠ warn |" in text
     assert "- **kl Q4_K_M**: Publish Q8_0 | Q6_K instead." in text
     assert "| speech | – | 0.9 | – skipped |" in text
+    assert "No gate fails (warnings: 1, skipped: 1)." in text
     assert "- merge: dtype float32, pairs 14" in text
     assert "| learning_rate | 0.00025 |" in text
     assert "BAF_FREE_MODEL=hf:owner/philosophes/model-Q8_0.gguf make run" in text
@@ -99,6 +100,12 @@ def test_a_folder_without_gguf_or_template(tmp_path: Path) -> None:
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "How to run" not in text
     assert "library_name: transformers" in text
+    assert "llama-cpp" not in text
+
+
+def test_a_repository_has_an_owner() -> None:
+    with pytest.raises(ConversionError, match="expected owner/name"):
+        replace(FACTS, repo="philosophes")
 
 
 def test_a_folder_that_was_not_verified(tmp_path: Path) -> None:

@@ -14,12 +14,16 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
+from cli import run_commands
+from conversion.__main__ import app
 from conversion.gates.files import preflight
 from conversion.hub_folder import UNWANTED, local_folder
 from conversion.merge import merge, read_facts
+from conversion.qlora import merge_both
 from conversion.tensors import INDEX, read_checkpoint
-from errors import ConversionError
-from tests.conversion.families import mistral_spm, qwen2, train_adapter
+from conversion.tokenizer_files import pieces_of, template_of
+from errors import ConversionError, SourceError
+from tests.conversion.families import CHATML_TEMPLATE, held_out, mistral_spm, qwen2, train_adapter
 from tests.conversion.local_hub import TOKEN, Repo, local_hub, sha_of
 from training import base as base_of_training
 
@@ -145,6 +149,61 @@ def test_a_template_beside_the_base_is_the_only_one(base: Path, adapter: Path, t
     assert config.read_text(encoding="utf-8") == own
 
 
+@pytest.mark.parametrize("place", ["tokenizer", "adapter"])
+def test_the_chat_template_of_the_training_is_shipped(place: str, base: Path, adapter: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(adapter, run / "adapter")
+    (run / place).mkdir(exist_ok=True)
+    (run / place / "chat_template.jinja").write_text(CHATML_TEMPLATE, encoding="utf-8")
+    made = merge(base, run / "adapter", tmp_path / "merged").path
+    assert template_of(made) == CHATML_TEMPLATE
+    assert read_facts(made)["chat_template"] == "adapter"
+
+
+def test_pieces_that_a_padded_embedding_takes_come_with_the_adapter(base: Path, adapter: Path, tmp_path: Path) -> None:
+    """Saved by transformers 4, whose template is a key, beside a base that has it as a file."""
+    own = Path(shutil.copytree(adapter, tmp_path / "adapter"))
+    tokenizer, config = (json.loads((base / f"{name}.json").read_text()) for name in ("tokenizer", "tokenizer_config"))
+    tokenizer["added_tokens"].append({**tokenizer["added_tokens"][-1], "id": 999, "content": "<neu>"})
+    (own / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (own / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": CHATML_TEMPLATE}))
+    made = merge(base, own, tmp_path / "merged").path
+    assert pieces_of(made) - pieces_of(base) == {"<neu>"}
+    assert template_of(made) == CHATML_TEMPLATE
+    assert preflight(made, base).verdict == "pass"
+
+
+def test_what_float16_cannot_hold_is_refused(base: Path, adapter: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(base, tmp_path / "base"))
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"][0] = 70_000
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConversionError, match=r"model\.norm\.weight holds what float16 cannot"):
+        merge(folder, adapter, tmp_path / "merged", dtype="float16")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_a_chat_that_the_template_refuses_is_found_before_two_merges(base: Path, adapter: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(base, tmp_path / "base"))
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('No system text.') }}", encoding="utf-8")
+    done: list[float] = []
+    with pytest.raises(ConversionError, match=r"refuses a chat of system, user, assistant.*: No system text\."):
+        merge_both(
+            folder, adapter, tmp_path / "merged", held_out=[held_out(tmp_path / "held.jsonl")], on_progress=done.append
+        )
+    assert not done
+
+
+def test_stdout_has_the_path_where_stderr_is_a_terminal(
+    base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # Rich takes any stream for a terminal
+    given = ["merge", "--base", base, "--adapter", adapter, "--out", tmp_path / "merged"]
+    with pytest.raises(SystemExit) as ended:
+        run_commands(app, arguments=list(map(str, given)))
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"{tmp_path / 'merged'}\n")
+
+
 def edited(adapter: Path, to: Path, **changes: Any) -> Path:
     folder = shutil.copytree(adapter, to)
     config = json.loads((folder / "adapter_config.json").read_text()) | changes
@@ -264,6 +323,11 @@ def test_a_base_from_the_hub_that_does_not_answer(spec: str, said: str, adapter:
     assert done.returncode == 1
     assert said in done.stderr
     assert not (tmp_path / "merged").exists()
+
+
+def test_what_the_hubs_library_raises_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"owner/\.name cannot be fetched from the Hub"):
+        local_folder("owner/.name", tmp_path)
 
 
 def test_a_pinned_base_comes_without_second_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

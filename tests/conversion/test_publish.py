@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -191,6 +192,7 @@ def test_other_bytes_on_the_hub_are_never_tagged(hub: LocalHub, folder: Path) ->
         (lambda f: (f / "model-Q8_0.gguf").write_bytes(b"\2" * 8999 + b"x"), "is not the file that was verified"),
         (lambda f: (f / "model-Q8_0.gguf").unlink(), "was verified and is gone"),
         (lambda f: (f / "other.gguf").write_bytes(b"x"), "was never verified"),
+        (lambda f: (f / "merged" / "chat_template.jinja").write_bytes(b"x"), "was never verified"),
         (lambda f: write_folder(f, "fail"), "tokens is 3, must be 0: Copy tokenizer.model"),
         (lambda f: write_folder(f, "skipped"), "Nothing was measured"),
     ],
@@ -209,6 +211,24 @@ def test_the_importance_matrix_of_a_build_stays_here(folder: Path) -> None:
     matrix.parent.mkdir(exist_ok=True)
     matrix.write_bytes(b"matrix")
     assert set(plan_publish(folder, REPO, "v1").sizes) == {*FILES, "README.md", "Modelfile", "verify.json"}
+
+
+def test_weights_of_an_earlier_version_are_in_no_later_one(hub: LocalHub, folder: Path) -> None:
+    send(hub, folder)
+    (folder / "model-Q4_K_M.gguf").unlink()
+    left = [name for name in FILES if "Q4" not in name]
+    write_report(VerifyReport((Gate("tokens", 0, 0, "pass"),), folder_facts(folder, left)), folder / "verify.json")
+    with pytest.raises(ConversionError, match=r"holds model-Q4_K_M\.gguf of an earlier version"):
+        send(hub, folder, "v1.1")
+    assert (set(hub.repos[REPO].tags), len(hub.repos[REPO].commits)) == ({"v1.0"}, 2)
+
+
+def test_a_file_that_changes_on_the_way_is_never_tagged(hub: LocalHub, folder: Path) -> None:
+    plan = plan_publish(folder, REPO, "v1.0")
+    (folder / "model-Q8_0.gguf").write_bytes(b"\2" * 8999 + b"x")
+    with pytest.raises(ConversionError, match="is not the file that was verified"):
+        publish(plan, endpoint=hub.url)
+    assert hub.repos[REPO].tags == {}
 
 
 def test_a_report_that_contradicts_itself(folder: Path) -> None:
@@ -244,14 +264,16 @@ def command(hub: LocalHub, *arguments: object) -> "subprocess.Popen[str]":
 
 
 def test_a_process_killed_in_mid_upload_is_resumed_by_the_next(hub: LocalHub, folder: Path) -> None:
-    hub.hold_after = 1
+    hub.holds = range(1, 3)  # one file arrives, two are on their way when the process dies
     killed = command(hub, "--folder", folder, "--repo", REPO, "--version", "v2.0")
-    assert hub.held.wait(30)
+    assert all(hub.waiting.acquire(timeout=120) for _ in hub.holds)
+    while not hub.puts():  # the one that arrived may still be being stored
+        time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert hub.repos[REPO].tags == {}
     first = hub.puts()
-    hub.hold_after = None
+    assert len(first) == 1
     again = command(hub, "--folder", folder, "--repo", REPO, "--version", "v2.0", "--json")
     out, err = again.communicate()
     assert again.returncode == 0, err

@@ -152,10 +152,25 @@ def test_held_out_rows(tmp_path: Path) -> None:
     read = read_held_out([path])
     assert read.chats == ((user,), (user, answer))
     assert read.prose == ("prose",)
-    path.write_text('{"prompt": "a", "response": "b"}')
-    assert read_held_out([path]).chats == ((user, answer),)
+    for word in ("response", "completion"):
+        path.write_text(f'{{"prompt": "a", "{word}": "b"}}')
+        assert read_held_out([path]).chats == ((user, answer),)
+    path.write_text('{"text": "une ligne\u2028une autre\x85"}', encoding="utf-8")
+    assert read_held_out([path]).prose == ("une ligne\u2028une autre\x85",)
     path.write_text('{"text": "prose"}\n{"concept": "a"}')
     with pytest.raises(ConversionError, match=r"rows\.jsonl, line 2 has no messages"):
+        read_held_out([path])
+    for row in (
+        '{"messages": null}',
+        '{"messages": [{"role": "user", "content": null}]}',
+        '{"messages": [{"role": "assistant", "content": "b"}]}',
+        '{"prompt": [{"role": "user", "content": "a"}], "completion": ["text"]}',
+    ):
+        path.write_text(row)
+        with pytest.raises(ConversionError, match=r"rows\.jsonl, line 1 is no chat"):
+            read_held_out([path])
+    path.write_bytes('{"text": "été"}'.encode("latin-1"))
+    with pytest.raises(ConversionError, match="is no UTF-8"):
         read_held_out([path])
     path.write_text("{")
     with pytest.raises(ConversionError, match="line 1 is no JSON"):

@@ -1,6 +1,7 @@
 """Train → merge → convert → quantise → load, on a two-layer Mistral: what was trained is what llama.cpp says."""
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,13 @@ def test_sizes_fall_and_outputs_are_never_overwritten(chain: Chain) -> None:
         to_gguf(chain.merged, chain.f32, data_dir=load_settings().data_dir)
     with pytest.raises(ConversionError, match="never overwritten"):
         merge(chain.base, chain.adapter, chain.merged)
+
+
+def test_paths_are_relative_to_where_one_stands(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = load_settings().data_dir.resolve()
+    monkeypatch.chdir(chain.merged)
+    out = to_gguf(Path(), Path(os.path.relpath(tmp_path / "out.gguf")), data_dir=data)
+    assert read_container(out).value("general.name") == read_container(chain.bf16).value("general.name")
 
 
 def test_without_tokenizer_model_nothing_is_converted(chain: Chain, tmp_path: Path) -> None:

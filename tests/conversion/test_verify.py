@@ -14,16 +14,21 @@ import pytest
 from gguf.quants import dequantize
 from safetensors.torch import load_file, save_file
 
-from conversion.container import read_container
+from conversion.container import Container, read_container
+from conversion.gates import speech, tokens
 from conversion.gguf import converter, to_gguf
 from conversion.imatrix import compute_importance
-from conversion.merge import merge
+from conversion.merge import FACTS, merge
 from conversion.quantize import quantize
+from conversion.reference import HubModel, encode
 from conversion.report import VerifyReport
+from conversion.texts import Texts, read_held_out
 from conversion.tokenizer_files import conversion_copy
 from conversion.verify import Subject, verify
+from engines.scoring import ScoringModel
+from errors import ConversionError, SourceError
 from settings import load_settings
-from tests.conversion.families import FAMILIES, held_out, rewrite_gguf, train_adapter
+from tests.conversion.families import FAMILIES, held_out, mistral_spm, rewrite_gguf, train_adapter
 
 pytestmark = [pytest.mark.smoke, pytest.mark.filterwarnings("default"), pytest.mark.timeout(600)]
 
@@ -83,8 +88,10 @@ RARE = {"qwen3", "tekken"}  # of their kinds, qwen2 and mistral are read at ever
 )
 def test_a_whole_model_passes_every_gate(name: str, family: Callable[[str], Made]) -> None:
     made = family(name)
-    report = run(Subject(made.merged, (made.bf16, made.q4), made.base, made.adapter), made.texts)
+    subject = Subject(made.merged, (made.bf16, made.q4), made.base, made.adapter)
+    report = run(subject, made.texts, schemes=("IQ2_XXS",))  # which needs a matrix: it is left out
     assert report.passed
+    assert report.gate("adapter kept Q4_K_M").details["schemes"] == {}
     verdicts = {gate.name: gate.verdict for gate in report.gates}
     apart = {name for name, verdict in verdicts.items() if verdict not in ("pass",)}
     assert apart <= {"engine layout BF16", "engine layout Q4_K_M"}
@@ -256,3 +263,83 @@ def test_each_defect_fails_its_gates(
     for gate in report.gates:
         assert gate.verdict == "pass" or len(gate.remedy) > 20
     assert not list(tmp_path.glob(".verify-*"))
+
+
+def test_without_chats_the_templates_themselves_are_compared(family: Callable[[str], Made], tmp_path: Path) -> None:
+    made = family("mistral")
+    whole, edited = (read_container(path) for path in (made.bf16, edited_template(made, tmp_path).ggufs[0]))
+    lost = Container(whole.path, {k: v for k, v in whole.fields.items() if "chat_template" not in k}, whole.tensors)
+    tokenizer = HubModel(made.merged).tokenizer
+    model = ScoringModel(made.bf16, threads=1)
+    gates = [tokens.template("x", tokenizer, model, container, []) for container in (whole, edited, lost)]
+    assert [gate.verdict for gate in gates] == ["pass", "fail", "fail"]
+    assert tokens.layout("x", tokenizer, model, []).verdict == "skipped"
+    model.close()
+
+
+def test_a_first_question_that_leaves_no_room_is_not_asked(family: Callable[[str], Made]) -> None:
+    made = family("mistral")
+    hub, texts = HubModel(made.merged), read_held_out([made.texts])
+    long = ({"role": "user", "content": "la joie " * 1000},)
+    assert speech.answers(hub, Texts((long, *texts.chats))) == speech.answers(hub, texts)  # type: ignore[arg-type]
+    none = speech.answers(hub, Texts((long,)))  # type: ignore[arg-type]
+    assert speech.greedy("x", none, [], quantised=False).verdict == "skipped"
+
+
+def test_an_end_is_looked_for_after_the_checkpoints_own_words(family: Callable[[str], Made]) -> None:
+    """A file that takes longer in words of its own has lost no end."""
+    made = family("mistral")
+    hub = HubModel(made.merged)
+    prompt = tuple(encode(hub.tokenizer, "<s>[INST]"))
+    answer = tuple(encode(hub.tokenizer, "Le désir est l'essence même de l'homme.</s>"))
+    said = speech.Said((prompt,), (answer,), ((1.0,) * len(answer),), (True,))
+    nothing = speech.Compared(0, *(0.0,) * 9, (0, 0))
+    model = ScoringModel(made.q4, threads=1)
+    assert not model.ends(model.greedy(prompt, 2 * len(answer))[-1])
+    assert speech.stops("x", said, nothing, model, hub.ends, quantised=True).verdict == "pass"
+    model.close()
+
+
+def test_a_scheme_that_is_none_is_refused_before_any_gate(family: Callable[[str], Made]) -> None:
+    made, done = family("mistral"), list[str]()
+    with pytest.raises(ConversionError, match="No scheme 'Q4KM'"):
+        run(made.subject, made.texts, schemes=("Q4KM",), report=lambda step, _: done.append(step))
+    assert not done
+
+
+def test_a_disk_without_room_is_no_fault_of_the_checkpoints(
+    family: Callable[[str], Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = family("mistral")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 0))
+    with pytest.raises(SourceError, match="MB are needed"):
+        run(replace(made.subject, ggufs=()), made.texts)
+
+
+def test_a_grown_vocabulary_is_merged_and_verified(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base, adapter = mistral_spm(tmp_path / "base"), tmp_path / "adapter"
+    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base)
+    tokenizer.add_tokens(["<neu>"])
+    model.resize_token_embeddings(len(tokenizer))
+    get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)).save_pretrained(adapter)
+    tokenizer.save_pretrained(adapter)
+    merged = merge(base, adapter, tmp_path / "merged").path
+    report = run(Subject(merged, (), base, adapter), held_out(tmp_path / "held.jsonl"))
+    verdicts = {gate.name: gate.verdict for gate in report.gates}
+    assert verdicts == dict.fromkeys(("files", "merged weights", "merged logits"), "pass")
+
+
+def test_a_good_merge_is_none_the_worse_for_its_dtype(tmp_path: Path) -> None:
+    """Of a folder that was not merged here; and in float32 of a 16-bit base that was rounded to nf4."""
+    base = mistral_spm(tmp_path / "base")
+    file = base / "model.safetensors"
+    save_file({name: weight.bfloat16() for name, weight in load_file(file).items()}, file, metadata={"format": "pt"})
+    adapter, texts = train_adapter(base, tmp_path / "adapter", steps=3), held_out(tmp_path / "held.jsonl")
+    found = merge(base, adapter, tmp_path / "found", dtype="bfloat16").path
+    (found / FACTS).unlink()
+    nf4 = merge(base, adapter, tmp_path / "nf4", dtype="float32", base_weights="nf4").path
+    for merged in (found, nf4):
+        assert run(Subject(merged, (), base, adapter), texts).gate("merged logits").verdict == "pass"

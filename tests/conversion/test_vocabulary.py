@@ -82,6 +82,11 @@ def test_texts_are_read_from_every_format(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"a": 1}\n{"a"\n', encoding="utf-8")
     with pytest.raises(ConversionError, match=r"bad\.jsonl, line 2"):
         list(read_texts(tmp_path / "bad.jsonl"))
+    (tmp_path / "cut.txt.xz").write_bytes((tmp_path / "c.txt.xz").read_bytes()[:-20])
+    (tmp_path / "latin.txt").write_bytes("été".encode("latin-1"))
+    for name in ("cut.txt.xz", "latin.txt", "none.txt"):
+        with pytest.raises(ConversionError, match=rf"{name} cannot be read"):
+            list(read_texts(tmp_path / name))
 
 
 def test_the_examination_is_no_part_of_our_texts() -> None:
