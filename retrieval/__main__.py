@@ -146,7 +146,8 @@ def search(
     table = Table("", "score", "id", "place", "text", box=None)
     for hit, source in zip(found.hits, to_sources(hit.passage for hit in found.hits), strict=True):
         star = "*" if hit.relevant else ""
-        table.add_row(star, f"{hit.score:.2f}", hit.passage.id, escape(source.reference), escape(source.text[:160]))
+        cells = map(escape, (hit.passage.id, source.reference, source.text[:160]))
+        table.add_row(star, f"{hit.score:.2f}", *cells)
     Console().print(table)
 
 
@@ -172,7 +173,7 @@ def nearest(
         return
     table = Table("score", "id", "locus", "idea")
     for score, note in best:
-        table.add_row(f"{score:.2f}", note.id, f"{note.work}, {note.locus}", note.idea)
+        table.add_row(f"{score:.2f}", *map(escape, (note.id, f"{note.work}, {note.locus}", note.idea)))
     Console().print(table)
 
 
@@ -222,8 +223,7 @@ def evaluate(
     from retrieval.rerank import SentenceReranker
     from retrieval.store import Searcher
 
-    if out and out.exists() and not force:
-        raise RetrievalError(f"{out} exists and is never overwritten silently. Move it, or pass --force.")
+    distill_commands.claim([out] if out else [], force)
     read = _eval_set(chosen, notes)
     if limit:
         read = replace(read, questions=read.questions[:limit])

@@ -38,7 +38,9 @@ def read_cases(folder: Path) -> list[Case]:
     """
     cases: list[Case] = []
     for path in sorted(folder.glob("*.jsonl")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):  # JSON may hold U+2028
+            if not line:
+                continue
             try:
                 dialogue = json.loads(line)
                 asked = dialogue["opening"]

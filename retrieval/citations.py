@@ -6,27 +6,31 @@ so. Our notes are paraphrases: they carry a number, and nothing of them can be q
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rapidfuzz import fuzz
+from rapidfuzz.distance import Levenshtein
 
 from retrieval.french import fold
 from retrieval.passages import Passage
 
 FUZZY_FROM = 25  # characters: a shorter quotation must stand there word for word
-SAME = 90.0  # rapidfuzz ratio, of 100: a printer's error, not another sentence
+WORDS_A_SLIP = 4  # of so many words one may differ, by a slip
+LETTERS = 4  # of a word in which one letter may differ: shorter ones become others (mot, mort)
+ENDINGS = frozenset(("e", "s", "x", "es"))  # of gender and number, and what an elision takes away
+MAX_PARTS = 4  # between cuts: of more parts any sentence can be made
+PART = 3  # words of a part that does not begin its sentence
 MAX_QUOTE = 600  # characters held back for a closing mark; a longer one is no quotation
 MAX_MARKER = 40  # characters held back for a closing bracket: [1, 2, 3]
 PAIRS = {"«": "»", "“": "”", "„": "“", '"': '"'}
-# Words whose presence or absence turns a sentence round; of a quotation that differs a little they must all be there.
-TURNING = frozenset(
-    "ne n pas point jamais rien aucun aucune nul nulle ni non sans toujours tout tous toute seul".split()
-)
+# Words that turn a sentence round: none is left out by a cut within it, and none comes by a slip.
+NEGATIONS = frozenset("ne n pas jamais rien aucun aucune nul nulle ni non sans".split())
+TURNING = NEGATIONS | frozenset("point toujours tout tous toute seul".split())
 
 _MARKER = re.compile(r"\[\s*\d+(?:\s*(?:[,;–-]|et)\s*\d+)*\s*\]")
 _MARKER_BEGUN = re.compile(r"\[[\s\d,;–et-]*\Z")
 _MARKS = re.compile('[«»“”„"]')
+_SENTENCES = re.compile(r"(?<=[.!?…])[\s»”)\]]+(?=[«“(\[–—\s]*[A-ZÀ-ÖØ-ÞŒ])")
 _CUT = re.compile(r"\[\s*(?:…|\.\.\.)\s*\]|\(\s*(?:…|\.\.\.)\s*\)|…|\.\.\.")
 
 
@@ -98,7 +102,8 @@ class CheckedAnswer:
         self.cited: list[int] = []
         self.notices: set[str] = set()
         self._known = {source.number for source in sources}
-        self._texts = [_words(source.text) for source in sources if source.original]
+        # As the prompt shows them: without numbers of notes.
+        self._texts = [_Text.of(_without_markers(source.text)) for source in sources if source.original]
         self._held = ""
         self._begun = False
         self._orphans: list[str] = []  # closing marks whose opening ones are gone
@@ -183,7 +188,8 @@ class CheckedAnswer:
         words = _MARKS.sub("", _without_markers(inner))  # a mark left inside would pair with one outside
         if self.is_quotation(words):
             self._held = self._held[end + 1 :]
-            return space + mark + words + PAIRS[mark]
+            kept = [number for found in _MARKER.findall(inner) for number in self._numbers(found)]
+            return space + mark + words + PAIRS[mark] + "".join(f" [{number}]" for number in dict.fromkeys(kept))
         self.notices.add("quote_unmarked")
         if mark == "«":
             inner = inner.strip()
@@ -195,32 +201,104 @@ class CheckedAnswer:
     def is_quotation(self, text: str) -> bool:
         """Whether these words stand in an original passage: all of them, or, of a longer text, with a slip of the pen.
 
-        What stands between two cuts (« … », « […] ») is looked for part by part, in one passage.
+        The parts between cuts (« … », « […] ») must follow each other in one passage, and what is left out must not
+        turn them round: see `_Text.may_cut`.
         """
-        parts = [part for part in (_words(one) for one in _CUT.split(_without_markers(text))) if part]
-        return bool(parts) and any(all(_stands_in(part, passage) for part in parts) for passage in self._texts)
+        plain = _without_markers(text)
+        ways = [[_words(plain)]]  # first without cuts: the dots may be the author's
+        parts = [part for part in map(_words, _CUT.split(plain)) if part]
+        if len(parts) <= MAX_PARTS:
+            ways.append(parts)
+        return bool(parts) and any(_stands_in(way, passage) for way in ways for passage in self._texts)
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A passage as quotations are compared with it.
+
+    Attributes:
+        words: See `_words`.
+        sentences: The number of the sentence of each.
+    """
+
+    words: list[str]
+    sentences: list[int]
+
+    @classmethod
+    def of(cls, text: str) -> "_Text":
+        told = [(word, at) for at, one in enumerate(_SENTENCES.split(text)) for word in _words(one)]
+        return cls([word for word, _ in told], [number for _, number in told])
+
+    def begins(self, at: int) -> bool:
+        """Whether a sentence begins with this word."""
+        return at == 0 or self.sentences[at] != self.sentences[at - 1]
+
+    def may_cut(self, end: int, start: int) -> bool:
+        """Whether the words between may be left out: of one sentence, without a negation; else up to the next head."""
+        if self.sentences[end - 1] != self.sentences[start]:
+            return self.begins(start)
+        return NEGATIONS.isdisjoint(self.words[end:start])
 
 
 def _without_markers(text: str) -> str:
-    return _MARKER.sub("", text)
+    return re.sub(r"\s*" + _MARKER.pattern, "", text)
 
 
-def _words(text: str) -> str:
-    """Return the words alone, folded, each between single spaces, so that whole words are compared."""
-    return " ".join(re.findall(r"[a-z0-9]+", fold(text)))
+def _words(text: str) -> list[str]:
+    """Return the words alone, folded, so that whole words are compared."""
+    return re.findall(r"[a-z0-9]+", fold(text))
 
 
-def _stands_in(part: str, passage: str) -> bool:
-    if f" {part} " in f" {passage} ":
+def _stands_in(parts: Sequence[Sequence[str]], passage: _Text) -> bool:
+    """Whether the parts of a quotation follow each other in a passage, with nothing between that may not be cut."""
+    ends: set[int] | None = None
+    for part in parts:
+        ends = {
+            stop
+            for start, stop in _places(part, passage.words)
+            if (len(parts) == 1 or len(part) >= PART or passage.begins(start))
+            and (ends is None or any(end <= start and passage.may_cut(end, start) for end in ends))
+        }
+    return bool(ends)
+
+
+def _places(part: Sequence[str], words: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield where a part begins and ends among the words of a passage; a long one may differ by slips."""
+    letters, long = "".join(part), len(" ".join(part)) >= FUZZY_FROM
+    for start in range(len(words)):
+        there = words[start : start + len(part)]
+        if there == part or (long and len(there) == len(part) and _differ_by_slips(part, there)):
+            yield start, start + len(part)
+        elif long and (stop := _spelt(letters, words, start)):
+            yield start, stop
+
+
+def _spelt(letters: str, words: Sequence[str], start: int) -> int:
+    """Return where the words end that have these letters, 0 if none do: « con science » is what a scan has read."""
+    spelt = ""
+    for stop in range(start, len(words)):
+        spelt += words[stop]
+        if spelt == letters:
+            return stop + 1
+        if not letters.startswith(spelt):
+            break
+    return 0
+
+
+def _differ_by_slips(said: Sequence[str], there: Sequence[str]) -> bool:
+    different = [pair for pair in zip(said, there, strict=True) if pair[0] != pair[1]]
+    return len(different) * WORDS_A_SLIP <= len(said) and all(_is_slip(*pair) for pair in different)
+
+
+def _is_slip(said: str, there: str) -> bool:
+    """Whether two words are one but for an ending, or for a letter that is not the first.
+
+    >>> _is_slip("sucre", "sucree"), _is_slip("l", "les"), _is_slip("joie", "peur"), _is_slip("moral", "immoral")
+    (True, True, False, False)
+    """
+    short, long = sorted((said, there), key=len)
+    if not TURNING.isdisjoint((short, long)) or not (short + long).isalpha() or short[0] != long[0]:
+        return False
+    if long.startswith(short) and long[len(short) :] in ENDINGS:
         return True
-    if len(part) < FUZZY_FROM:
-        return False
-    found = fuzz.partial_ratio_alignment(part, passage, score_cutoff=SAME)
-    if found is None or len(part) > len(passage):
-        return False
-    there = passage[found.dest_start : found.dest_end].split()
-    return _turns(part.split()) == _turns(there)
-
-
-def _turns(words: Sequence[str]) -> list[str]:
-    return sorted(word for word in words if word in TURNING)
+    return len(short) >= LETTERS and Levenshtein.distance(short, long) <= 1

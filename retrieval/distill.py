@@ -218,9 +218,14 @@ def distil(
         sentence_vectors: (n, width) of the teacher; where given, the basis is that of sentences, so that a model may
             afterwards be taught by them. Otherwise it is that of the pieces.
         progress: Called with the share done.
+
+    Raises:
+        RetrievalError: The recipe leaves nothing of the teacher's width.
     """
     from model2vec import StaticModel
 
+    if recipe.removed >= teacher.width:
+        raise RetrievalError(f"The teacher is {teacher.width} wide: {recipe.removed} directions less leave nothing.")
     tokenizer, ids = cut_tokenizer(teacher.tokenizer, counts, recipe.french_vocabulary)
     raw = piece_vectors(teacher, ids, recipe.prompt, progress)
     weights = weights_of(counts if recipe.counted else {}, ids, recipe.sif)

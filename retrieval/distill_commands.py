@@ -70,7 +70,7 @@ def register(app: typer.Typer, given: Given) -> None:
 
 
 def _teacher(name: str, given: Given, layers: int = 1) -> "Teacher":
-    from retrieval.distill_teacher import fetch_teacher, open_teacher
+    from retrieval.distill_teacher import open_teacher
 
     if name == "e5":
         path = given.data_dir() / "models" / DEFAULT_FILE
@@ -82,10 +82,16 @@ def _teacher(name: str, given: Given, layers: int = 1) -> "Teacher":
         if not base.is_dir():
             raise RetrievalError(f"{base} is missing. Make it with `python -m conversion checkpoint --out {base}`.")
         return open_teacher(base, adapter=ADAPTER, layers=layers, name="bergson-and-friends-demo")
+    return open_teacher(_found(name), layers=layers)
+
+
+def _found(name: str) -> Path:
+    """Return the folder of a teacher, fetched first where it is one of the Hub."""
+    from retrieval.distill_teacher import fetch_teacher
+
     path = Path(name)
-    if not path.exists() and name.count("/") == 1 and not name.startswith((".", "/")):
-        path = fetch_teacher(name)
-    return open_teacher(path, layers=layers)
+    on_hub = not path.exists() and name.count("/") == 1 and not name.startswith((".", "/"))
+    return fetch_teacher(name) if on_hub else path
 
 
 def _texts(given: Given, count: int) -> list[str]:
@@ -176,11 +182,9 @@ def _distil(
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise RetrievalError(f'{", ".join(missing)} not installed: pip install -e ".[train,retrieval]".')
     pairs_read = _pairs(pairs, given)  # all that can be wrong first: the teacher's work takes minutes
-    sentences, vectors = read_targets(targets) if targets else ([], None)
     with folder_in_work(out) as work, given.bar("Distilling") as show:
         opened = _teacher(named[0], given, named[1])
-        if vectors is not None and vectors.shape[1] != opened.width:
-            raise RetrievalError(f"{targets} holds vectors of {vectors.shape[1]}, the teacher's have {opened.width}.")
+        sentences, vectors = read_targets(targets, opened.id) if targets else ([], None)
         texts = _texts(given, COUNTED)
         counts = count_pieces(opened.tokenizer, texts)
         model, basis = distil(
@@ -250,7 +254,10 @@ def open_measured(spec: str, given: Given) -> tuple[Embedder, int | None]:
     if spec == "demo":
         return _teacher(spec, given), _size(given.data_dir() / "checkpoints" / "demo-base")
     if scheme == "hf":
-        return _teacher(address, given), _size(Path(address))
+        from retrieval.distill_teacher import open_teacher
+
+        folder = _found(address)
+        return open_teacher(folder), _size(folder)
     if spec == "e5":
         scheme, address = "gguf", str(given.data_dir() / "models" / DEFAULT_FILE)
     opened = given.open(f"{scheme}:{address}" if address else spec)
@@ -280,15 +287,10 @@ def _measure(spec: str, given: Given, limit: int | None) -> dict[str, Any]:
         embedder.close()
 
 
-def _write(result: dict[str, Any], shown: Sequence[dict[str, Any]], out: Path, force: bool) -> None:
+def _write(result: dict[str, Any], shown: Sequence[dict[str, Any]], out: Path) -> None:
     from retrieval.embedding_eval import draw
 
-    picture = out.with_suffix(".png")
-    for path in (out, picture):
-        if path.exists() and not force:
-            raise RetrievalError(f"{path} exists and is never overwritten silently. Move it, or pass --force.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draw(shown, picture)
+    draw(shown, out.with_suffix(".png"))
     partial = out.with_name(out.name + ".partial")
     partial.write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     partial.replace(out)
@@ -309,7 +311,7 @@ def _register_eval(app: typer.Typer, given: Given) -> None:
         _free(out, force)
         result = _measure(spec, given, limit)
         if out:
-            _write(result, [result], out, force)
+            _write(result, [result], out)
         if as_json:
             sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
             return
@@ -318,9 +320,25 @@ def _register_eval(app: typer.Typer, given: Given) -> None:
 
 
 def _free(out: Path | None, force: bool) -> None:
-    """Raise before minutes of work when a result stands there already."""
-    if out and out.exists() and not force:
-        raise RetrievalError(f"{out} exists and is never overwritten silently. Move it, or pass --force.")
+    """Claim a result and the picture beside it."""
+    if out and out.suffix == ".png":
+        raise RetrievalError(f"{out} is the name of the result's picture; end it with .json.")
+    claim([out, out.with_suffix(".png")] if out else [], force)
+
+
+def claim(paths: Sequence[Path], force: bool) -> None:
+    """Make the folders of results.
+
+    Raises:
+        RetrievalError: One stands there already, or none can: it is said before minutes of work.
+    """
+    for path in paths:
+        if path.exists() and not force:
+            raise RetrievalError(f"{path} exists and is never overwritten silently. Move it, or pass --force.")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RetrievalError(f"{path} cannot be written: {error}.") from None
 
 
 def _register_compare(app: typer.Typer, given: Given) -> None:
@@ -338,13 +356,14 @@ def _register_compare(app: typer.Typer, given: Given) -> None:
         _free(out, force)
         measured = [_measure(spec, given, limit) for spec in dict.fromkeys(specs)]
         ranked = sorted(measured, key=lambda one: -(one["score"] or 0.0))
+        best = max(ranked, key=lambda one: one["quality_per_mb"] or 0.0)
         result = {
-            "ranking": [one["model"]["name"] for one in ranked],
-            "best_quality_per_mb": max(ranked, key=lambda one: one["quality_per_mb"] or 0.0)["model"]["name"],
+            "ranking": [one["model"]["name"] for one in ranked if one["score"] is not None],
+            "best_quality_per_mb": best["model"]["name"] if best["quality_per_mb"] else None,
             "models": ranked,
         }
         if out:
-            _write(result, ranked, out, force)
+            _write(result, ranked, out)
         if as_json:
             sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
             return

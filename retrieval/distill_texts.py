@@ -11,6 +11,7 @@ import lzma
 import random
 import re
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
@@ -69,7 +70,9 @@ def read_strings(path: Path) -> Iterator[str]:
             with lzma.open(path, "rt", encoding="utf-8") as file:
                 lines = file.read().splitlines()
         else:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            text = path.read_text(encoding="utf-8")
+            # JSON may hold U+2028 as it is.
+            lines = list(filter(None, text.split("\n"))) if path.suffix == ".jsonl" else text.splitlines()
         lines = lines[:: max(1, len(lines) // LINES)]
         if path.suffix == ".csv":
             yield from (sentence for row in csv.reader(lines) for sentence in row[:2])  # the third is a score
@@ -140,42 +143,39 @@ def make_targets(
     folder: Path,
     *,
     minutes: float = float("inf"),
-    first: int = 0,
-    step: int = 1,
     progress: Callable[[float], None] = lambda _: None,
 ) -> int:
     """Ask the teacher for the vectors of sentences, part by part; return how many are there afterwards.
 
     Args:
         teacher: Whose vectors.
-        texts: The same list every time; a longer one with the same beginning adds to it.
+        texts: The same list every time; a longer one with the same beginning adds to what is there.
         folder: Where the parts are kept.
         minutes: After which it stops; the next call goes on.
-        first: Which part to begin with, `step` how many to go on by: two processes share the work.
-        step: See `first`.
         progress: Called with the share done.
 
     Raises:
-        RetrievalError: The folder holds the vectors of another teacher or of other sentences.
+        RetrievalError: The folder holds the vectors of another teacher or of other sentences, or a damaged part.
     """
     folder.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * minutes
-    parts = range(first, -(-len(texts) // PART), step)
-    for number, part in enumerate(parts):
-        progress(number / len(parts))
+    parts = -(-len(texts) // PART)
+    for part in range(parts):
+        progress(part / parts)
         own = list(texts[part * PART : (part + 1) * PART])
-        mark = _mark(teacher.id, own)
         path = folder / f"part-{part:05d}.npz"
         if path.is_file():
-            with np.load(path, allow_pickle=False) as kept:
-                if str(kept["mark"]) == mark:
-                    continue
-            raise RetrievalError(f"{path} holds vectors of another teacher or of other sentences. Move the folder.")
+            kept, _ = _read_part(path, teacher.id)
+            if kept[: len(own)] != own[: len(kept)]:
+                raise RetrievalError(f"{path} holds vectors of other sentences. Move the folder.")
+            if len(kept) >= len(own):
+                continue
         if time.monotonic() > end:
             break
         partial = folder / f".{path.name}.partial.npz"
-        np.savez(partial, mark=np.array(mark), vectors=teacher.questions(own).astype(np.float16), texts=np.array(own))
-        partial.rename(path)
+        vectors = teacher.questions(own).astype(np.float16)
+        np.savez(partial, mark=np.array(_mark(teacher.id, own)), vectors=vectors, texts=np.array(own))
+        partial.replace(path)
     return sum(len(texts[place * PART : (place + 1) * PART]) for place in _present(folder))
 
 
@@ -187,21 +187,29 @@ def _present(folder: Path) -> list[int]:
     return sorted(int(path.stem.removeprefix("part-")) for path in folder.glob("part-*.npz"))
 
 
-def read_targets(folder: Path) -> tuple[list[str], np.ndarray]:
-    """Return the sentences and their (n, width) float32 vectors that `make_targets` kept.
+def _read_part(path: Path, who: EmbedderId) -> tuple[list[str], np.ndarray]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:  # numpy leaves a torn one open
+            mark, texts, vectors = str(kept["mark"]), kept["texts"].tolist(), kept["vectors"].astype(np.float32)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise RetrievalError(f"{path} is damaged ({error}). Remove it and run again.") from None
+    if mark != _mark(who, texts):
+        raise RetrievalError(f"{path} holds vectors of another teacher than {who.name}. Take another folder.")
+    return texts, vectors
+
+
+def read_targets(folder: Path, who: EmbedderId) -> tuple[list[str], np.ndarray]:
+    """Return the sentences and their (n, width) float32 vectors that `make_targets` kept of this teacher.
 
     Raises:
-        RetrievalError: There are none, or a part is damaged.
+        RetrievalError: There are none, a part is damaged, or they are another teacher's.
     """
     texts: list[str] = []
     rows = []
     for path in sorted(folder.glob("part-*.npz")):
-        try:
-            with np.load(path, allow_pickle=False) as kept:
-                texts += kept["texts"].tolist()
-                rows.append(kept["vectors"].astype(np.float32))
-        except (OSError, ValueError, KeyError) as error:
-            raise RetrievalError(f"{path} is damaged ({error}). Remove it and run again.") from None
+        said, vectors = _read_part(path, who)
+        texts += said
+        rows.append(vectors)
     if not rows:
         raise RetrievalError(f"{folder} holds no teacher's vectors; `python -m retrieval distill-targets` makes them.")
     return texts, np.concatenate(rows)

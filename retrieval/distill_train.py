@@ -127,7 +127,8 @@ def message_pairs(notes: Path, folders: Sequence[Path]) -> list[Pair]:
         json.loads(line)
         for folder in folders
         for path in sorted(folder.glob("*.jsonl"))
-        for line in path.read_text(encoding="utf-8").splitlines()
+        for line in path.read_text(encoding="utf-8").split("\n")  # JSON may hold U+2028
+        if line
     ]
     said = [(turn["pupil"], turn["note"]) for one in lines for turn in one.get("exchanges", ())]
     said += [(one["message"], one["note"]) for one in lines if one.get("split") == "tune"]
@@ -162,7 +163,9 @@ def read_pairs(path: Path) -> list[Pair]:
     """
     found: list[Pair] = []
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):  # JSON may hold U+2028
+            if not line:
+                continue
             one = json.loads(line)
             if not (isinstance(one, dict) and all(isinstance(one.get(key), str) and one[key].strip() for key in "ab")):
                 raise RetrievalError(f'{path.name}:{number}: expected {{"a": text, "b": text}}.')

@@ -11,11 +11,14 @@ exactly. Knows no embedder's inside.
 import fcntl
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -27,7 +30,9 @@ from retrieval.embedders import EmbedderId
 from retrieval.french import search_tokens
 from retrieval.passages import EVERYTHING, Filter, Passage, key_of
 from retrieval.ranking import PAIRED_UP_TO, POOL, Candidates, Legs, Lexical
-from retrieval.store import About
+from retrieval.store import About, DamagedIndex
+
+log = logging.getLogger(__name__)
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS documents (name TEXT PRIMARY KEY, digest TEXT NOT NULL);
@@ -39,6 +44,7 @@ CREATE INDEX IF NOT EXISTS by_document ON passages (document);
 """
 COLUMNS = "id, document, data, stems, author, work, notions"
 CHUNK = 4096  # vectors copied at a time
+_VERSION = re.compile(r"v(\d{6,})(\.partial)?")
 
 
 class EmbeddedStore:
@@ -118,23 +124,30 @@ class EmbeddedBuilder:
     """See `Builder`; writes `next/` and, in `commit`, makes it the finished version."""
 
     def __init__(self, folder: Path, embedder: EmbedderId | None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._next, self._embedder = folder, folder / "next", embedder
-        self._held = hold(folder / ".lock")
+        with self._writing():
+            folder.mkdir(parents=True, exist_ok=True)
+            if not any((folder / own).exists() for own in (".lock", "current")) and any(folder.iterdir()):
+                raise RetrievalError(f"{folder} holds other files and no index; give the index a folder of its own.")
+            self._held = hold(folder / ".lock")
+            try:
+                self._prepare()
+            except BaseException:
+                self._held.close()
+                raise
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            self._base = current_version(folder)
-            self._prepare()
-        except BaseException:
-            self._held.close()
-            raise
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise RetrievalError(f"The index in {self._folder} cannot be written: {error}.") from None
 
     def _prepare(self) -> None:
-        if self._base is not None:
-            about, hashes = read_about(self._base)
-            check_files(self._base, hashes)
-            refuse_other(about, self._embedder)
-        for left in self._folder.glob("v*"):  # of a commit that was killed before or after `current` named it
-            if left != self._base:
+        self._before = _named(self._folder) or "v000000"  # what `current` names, whole or not
+        self._base = self._whole_base()
+        for left in self._folder.iterdir():  # of a commit that was killed before or after `current` named it
+            if _VERSION.fullmatch(left.name) and left.name != self._before:
                 shutil.rmtree(left)
         said = {
             "base": self._base.name if self._base else None,
@@ -145,6 +158,20 @@ class EmbeddedBuilder:
         self._db = sqlite3.connect(self._next / "passages.sqlite", check_same_thread=False)
         self._db.executescript(TABLES)
         self._raw = (self._next / "vectors.raw").open("r+b")
+
+    def _whole_base(self) -> Path | None:
+        """Return the finished version; None where there is none that can be read: it stays until a new one is whole."""
+        try:
+            version = current_version(self._folder)
+            if version is None:
+                return None
+            about, hashes = read_about(version)
+            check_files(version, hashes)
+        except DamagedIndex as error:
+            log.error("An index is begun anew, of what is given now alone: %s", error)
+            return None
+        refuse_other(about, self._embedder)
+        return version
 
     def _laid_out(self) -> Any:
         """Return what `next/` was begun from; None when it was not, or when what says so was torn."""
@@ -175,6 +202,10 @@ class EmbeddedBuilder:
         """See `Builder.put`. The vectors are on the disk before the rows that point to them."""
         if (vectors is None) != (self._embedder is None):
             raise RetrievalError(f"{document}: an index has vectors for all of its passages or for none.")
+        with self._writing():
+            self._put(document, digest, passages, vectors)
+
+    def _put(self, document: str, digest: str, passages: Sequence[Passage], vectors: np.ndarray | None) -> None:
         (last,) = self._db.execute("SELECT coalesce(max(row), -1) FROM passages").fetchone()
         if vectors is not None:
             self._raw.seek((last + 1) * vectors.shape[1] * 2)
@@ -202,17 +233,21 @@ class EmbeddedBuilder:
 
     def drop(self, document: str) -> None:
         """See `Builder.drop`."""
-        with self._db:
+        with self._writing(), self._db:
             self._db.execute("DELETE FROM passages WHERE document = ?", (document,))
             self._db.execute("DELETE FROM documents WHERE name = ?", (document,))
 
     def commit(self) -> About:
         """See `Builder.commit`."""
+        with self._writing():
+            return self._commit()
+
+    def _commit(self) -> About:
         rows = [row for (row,) in self._db.execute("SELECT row FROM passages ORDER BY row")]
         if not rows:
             raise RetrievalError(f"No passage was found for {self._folder.name!r}; the index stays as it was.")
-        number = int(self._base.name[1:]) + 1 if self._base else 1
-        final = self._folder / f"v{number:06d}"
+        before = _VERSION.fullmatch(self._before)
+        final = self._folder / f"v{int(before[1]) + 1 if before else 1:06d}"
         partial = final.with_suffix(".partial")
         partial.mkdir()
         self._copy_rows(partial / "passages.sqlite")
@@ -231,8 +266,8 @@ class EmbeddedBuilder:
         self._raw.close()
         self._db.close()
         shutil.rmtree(self._next)
-        if self._base is not None:
-            shutil.rmtree(self._base)
+        if before:
+            shutil.rmtree(self._folder / self._before, ignore_errors=True)
         self._held.close()  # last: who writes next begins with nothing of this one there
         return about
 
@@ -316,24 +351,27 @@ def current_version(folder: Path) -> Path | None:
     """Return the folder of the finished version, or None when there is none.
 
     Raises:
-        RetrievalError: It is named but missing.
+        DamagedIndex: It is named but missing.
     """
     named = _named(folder)
     if named is None:
         return None
     version = folder / named
     if not (version / "about.json").is_file() or version == folder:
-        raise RetrievalError(f"The index in {folder} is damaged: its version is missing. Index the texts again.")
+        raise DamagedIndex(f"The index in {folder} is damaged: its version is missing. Index the texts again.")
     return version
 
 
 def read_about(version: Path) -> tuple[About, dict[str, str]]:
     """Return what a version says of itself, and the hash of each of its files."""
+    path = version / "about.json"
     try:
-        data = json.loads((version / "about.json").read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
         hashes = dict(data.pop("files"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RetrievalError(f"{version / 'about.json'} is damaged ({error!r}); index the texts again.") from None
+    except OSError as error:
+        raise RetrievalError(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedIndex(f"{path} is damaged ({error!r}); index the texts again.") from None
     return About.from_data(data), hashes
 
 
@@ -349,11 +387,11 @@ def write_about(version: Path, about: About) -> None:
 
 
 def check_files(version: Path, hashes: dict[str, str]) -> None:
-    """Raise RetrievalError naming the first file that is missing or damaged."""
+    """Raise DamagedIndex naming the first file that is missing or damaged."""
     for name, digest in hashes.items():
         path = version / name
         if not path.is_file() or _hash(path) != digest:
-            raise RetrievalError(f"{path} is missing or damaged; index the texts again.")
+            raise DamagedIndex(f"{path} is missing or damaged; index the texts again.")
 
 
 def _hash(path: Path) -> str:

@@ -269,7 +269,7 @@ class StaticEmbedder:
             raise RetrievalError(f"{folder} holds no Model2Vec model (model.safetensors); make one with distill.")
         try:
             self._model: Any = StaticModel.from_pretrained(folder, force_download=False)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # safetensors and tokenizers raise errors of no family
             raise RetrievalError(f"{folder} cannot be read as a Model2Vec model: {error}.") from None
         with weights.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -354,7 +354,7 @@ class HttpEmbedder:
             vectors = np.array([row["embedding"] for row in rows], np.float32)
         except httpx.HTTPStatusError as error:
             raise RetrievalError(f"{self._url} answered {error.response.status_code} to an embedding.") from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RetrievalError(f"{self._url} does not answer ({type(error).__name__}); is it running?") from None
         except (KeyError, TypeError, ValueError) as error:
             raise RetrievalError(f"{self._url} answered no embeddings ({error!r}).") from None

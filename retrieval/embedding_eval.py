@@ -142,21 +142,24 @@ def similarity(embedder: Embedder, corpora: Path, limit: int | None) -> Axis:
     return Axis(max(value, 0.0), len(rows), "STS benchmark in French, test", True)
 
 
-def topics(embedder: Embedder, corpora: Path, limit: int | None) -> Axis:
-    """Paragraphs of twenty articles, put into twenty heaps by nearness alone."""
+def topics(embedder: Embedder, corpora: Path, limit: int | None) -> Axis | None:
+    """Paragraphs of twenty articles, put into twenty heaps by nearness alone; None where a limit leaves one article."""
     from scipy.cluster.vq import kmeans2
 
     passages = read_piaf(corpora).passages
     sizes = Counter(one.title for one in passages)
     chosen = [title for title, _ in sizes.most_common(TOPICS)]
+    of_one = TOPIC_TEXTS if limit is None else min(TOPIC_TEXTS, max(2, limit // TOPICS))
     texts, wanted = [], []
     for number, title in enumerate(chosen):
-        own = [one.text for one in passages if one.title == title][:TOPIC_TEXTS]
+        own = [one.text for one in passages if one.title == title][:of_one]
         texts += [" ".join(text.split()[:TOPIC_WORDS]) for text in own]
         wanted += [number] * len(own)
     texts, wanted = texts[:limit], wanted[:limit]
+    heaps = len(set(wanted))
+    if heaps < 2:
+        return None
     vectors = embedder.passages(texts).astype(np.float64)
-    heaps = min(len(set(wanted)), len(texts))
     best: tuple[float, float] = (np.inf, 0.0)
     for start in range(STARTS):
         centres, labels = kmeans2(vectors, heaps, minit="++", rng=np.random.default_rng(start), missing="warn")
@@ -195,7 +198,7 @@ def conversation(embedder: Embedder, corpora: Path, limit: int | None) -> Axis:
     """Requests to an assistant and the first reply to each."""
     asked, said = [], []
     path = corpora / PUBLIC["conversation"]
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in filter(None, path.read_text(encoding="utf-8").split("\n")):  # JSON may hold U+2028
         turns = json.loads(line)["messages"]
         if [turn["role"] for turn in turns[:2]] == ["user", "assistant"]:
             asked.append(turns[0]["content"])
@@ -328,11 +331,12 @@ def evaluate_embedder(
     asked = axes["instructions"]
     per_second = speed(embedder, [one["asked"] for one in own["instructions"]] * 20)
     megabytes = n_bytes / 1e6 if n_bytes else None
+    missing = "the limit leaves one article" if corpora else "BAF_CORPORA_DIR"
     return {
         "model": embedder.id.to_data(),
         "score": score,
         "decision": decide(score, asked.value if asked else None),
-        "axes": {name: asdict(axis) if axis else "not measured: BAF_CORPORA_DIR" for name, axis in axes.items()},
+        "axes": {name: asdict(axis) if axis else f"not measured: {missing}" for name, axis in axes.items()},
         "weights": WEIGHTS,
         "megabytes": megabytes,
         "texts_per_s": per_second,

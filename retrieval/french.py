@@ -11,6 +11,10 @@ _STEMMER = Stemmer.Stemmer("french")
 _WORDS = re.compile(r"[^\W_]+")
 _PLAIN = re.compile(r"[a-z0-9]+")
 _ACCENTS = re.compile(r"[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
+_UNSEEN = re.compile(r"[\u00ad\u200b\u200c\u2060\ufeff]")  # soft hyphen, blanks without width
+_LIGATURES = str.maketrans(
+    {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl", "\ufb05": "st", "\ufb06": "st"}
+)
 
 # Folded. Words that a pupil's message is full of and that say nothing of its subject.
 STOP_WORDS = frozenset(
@@ -28,6 +32,15 @@ STOP_WORDS = frozenset(
 )
 
 
+def unset(text: str) -> str:
+    r"""Return `text` without what typesetting put inside its words: PDFs and e-books are full of it.
+
+    >>> unset("une \ufb01n philo\u00adso\u00adphique")
+    'une fin philosophique'
+    """
+    return text if text.isascii() else _UNSEEN.sub("", text).translate(_LIGATURES)
+
+
 def fold(text: str) -> str:
     """Return `text` in lower case, without accents, with plain apostrophes and ligatures taken apart.
 
@@ -37,7 +50,7 @@ def fold(text: str) -> str:
     plain = text.lower().replace("’", "'").replace("œ", "oe").replace("æ", "ae")
     if plain.isascii():
         return plain
-    return _ACCENTS.sub("", unicodedata.normalize("NFD", plain))
+    return _ACCENTS.sub("", unicodedata.normalize("NFD", unset(plain)))
 
 
 @lru_cache(maxsize=65_536)
@@ -68,5 +81,5 @@ def search_tokens(text: str) -> list[str]:
     >>> search_tokens("je mens") == search_tokens("mentir")
     True
     """
-    composed = unicodedata.normalize("NFC", text.lower())
+    composed = unicodedata.normalize("NFC", unset(text.lower()))
     return [stem for word in _WORDS.findall(composed) for stem in _tokens_of(word)]

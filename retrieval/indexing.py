@@ -23,7 +23,7 @@ from retrieval.store import About, Builder
 log = logging.getLogger(__name__)
 
 PART = 64  # passages put at once: about 15 s of embedding on one thread
-CUTTING = "1"  # raised when passages are cut otherwise: every document is then read again
+CUTTING = "2"  # raised when passages are cut otherwise: every document is then read again
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,15 @@ def index_files(
     try:
         files = files_of(paths)
         work = _Work(builder, embedder, given)
+        removed = _gone(work.before, files, paths)
+        for name in removed:  # first: a file that was renamed brings the same ids
+            work.drop(name)
         for number, path in enumerate(files):
             work.do(path, lambda share, at=number, name=path.name: progress((at + share) / len(files), name))  # type: ignore[misc]
+        for path in work.refused:  # an id that it shares may since have left the other file
+            work.do(path, lambda _share: None, last=True)
         if len(work.failed) == len(files):
             raise RetrievalError(f"None of {len(files)} files could be read: {next(iter(work.failed.values()))}")
-        removed = _gone(work.before, files, paths)
-        for name in removed:
-            work.drop(name)
         progress(1.0, "")
         unchanged = len(files) - len(work.added) - len(work.failed)
         return Report(builder.commit(), tuple(work.added), unchanged, tuple(removed), work.failed)
@@ -124,9 +126,16 @@ class _Work:
             self.before.setdefault(name.rpartition("#")[0], {})[name] = digest
         self.added: list[str] = []
         self.failed: dict[str, str] = {}
+        self.refused: list[Path] = []  # by the builder: to be done again at the end
 
-    def do(self, path: Path, progress: Callable[[float], None]) -> None:
-        """Bring one file up to date; what is wrong with it is noted and said."""
+    def do(self, path: Path, progress: Callable[[float], None], *, last: bool = False) -> None:
+        """Bring one file up to date; what is wrong with it is noted and said.
+
+        Args:
+            path: Of the file.
+            progress: Called with the share done.
+            last: Whether a refusal of the builder is a fault; else the file is put off.
+        """
         name = str(path).encode(errors="backslashreplace").decode()
         if name != str(path):  # no store, and no page, can hold it
             self._fail(name, RetrievalError(f"{name} has a name that is not UTF-8; rename the file."))
@@ -153,12 +162,16 @@ class _Work:
                 self._builder.put(name, digest, batch, vectors)
             except RetrievalError as error:
                 self.drop(str(path))
-                self._fail(str(path), error)
+                if last:
+                    self._fail(str(path), error)
+                else:
+                    self.refused.append(path)
                 return
         self.added.append(str(path))
 
     def drop(self, path: str) -> None:
         """Take a file's parts out."""
+        self.before.pop(path, None)
         for name in self._builder.documents:
             if name.rpartition("#")[0] == path:
                 self._builder.drop(name)
@@ -186,7 +199,7 @@ def _digest(path: Path, given: Given) -> str:
 
 
 def to_passages(document: Document, path: Path, given: Given = Given()) -> list[Passage]:
-    """Cut a document and name its passages. Ids that the file gives are kept; others are made of the path.
+    """Cut a document and name its passages. Ids that the file gives to all are kept; others are made of the path.
 
     Raises:
         RetrievalError: Nothing is left of it.
@@ -195,6 +208,8 @@ def to_passages(document: Document, path: Path, given: Given = Given()) -> list[
     author, work = document.author or given.author, document.work or given.work or path.stem
     made = re.sub(r"[^a-z0-9]+", "-", fold(path.stem)).strip("-")[:40]
     made += "-" + hashlib.sha256(str(path).encode()).hexdigest()[:6]
+    if document.local_ids:
+        pieces = [replace(piece, id=piece.id and f"{made}-{piece.id}") for piece in pieces]
     passages = list(_named(pieces, made, author, work))
     twice = [name for name, count in Counter(one.id for one in passages).items() if count > 1]
     if twice or not passages:

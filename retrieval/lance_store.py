@@ -5,7 +5,9 @@ passages on vectors are searched by an approximate index. Knows no embedder's in
 """
 
 import json
+import logging
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -19,12 +21,15 @@ from retrieval.embedders import EmbedderId
 from retrieval.french import search_tokens
 from retrieval.passages import EVERYTHING, Filter, Passage, key_of
 from retrieval.ranking import POOL, SAMPLE, Candidates
-from retrieval.store import About
+from retrieval.store import About, DamagedIndex
+
+log = logging.getLogger(__name__)
 
 APPROXIMATE_FROM = 100_000  # passages; below, looking at every vector is exact and fast enough
 NPROBES = 24  # partitions looked at, of the square root of the number of passages; recall@10 above .95
-KEPT = timedelta(days=7)  # a version that was replaced, from when it was made: an open search still reads it
+KEPT = timedelta(days=7)  # a version, after it was replaced: an open search still reads it
 FOR_EVER = timedelta(days=36_500)
+TIDYING = timedelta(hours=1)  # by which a version that is to stay grows older, at most, while others are removed
 
 
 def _import() -> tuple[Any, Any]:
@@ -55,17 +60,24 @@ def _tables(db: Any) -> set[str]:
     return set(db.list_tables().tables)
 
 
-def _read_about(db: Any, name: str) -> tuple[About, int, np.ndarray | None] | None:
-    """Return the finished version's description, its number and the mean of its vectors; None when there is none."""
+def _read_about(db: Any, name: str) -> tuple[About, dict[str, Any]] | None:
+    """Return the finished version's description, and what else is said of it; None when there is none.
+
+    That is its number ("version"), the mean of its vectors ("centre") and, of the versions that it replaced within
+    `KEPT`, when ("replaced", seconds since 1970 by number).
+    """
     if f"{name}__about" not in _tables(db):
         return None
     try:
-        (row,) = db.open_table(f"{name}__about").to_arrow().to_pylist()
-        data = json.loads(row["about"])
-        centre = data.pop("centre")
-        return About.from_data(data), int(data["version"]), None if centre is None else np.array(centre, np.float32)
-    except (ValueError, KeyError, OSError, RuntimeError) as error:
-        raise RetrievalError(f"The description of {name!r} is damaged ({error!r}); index the texts again.") from None
+        rows = db.open_table(f"{name}__about").to_arrow().to_pylist()
+    except (ValueError, OSError, RuntimeError) as error:
+        raise RetrievalError(f"The description of {name!r} cannot be read ({error}).") from None
+    try:
+        data = json.loads(rows[0]["about"])
+        more = {"version": int(data["version"]), "centre": data["centre"], "replaced": data.get("replaced", {})}
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise DamagedIndex(f"The description of {name!r} is damaged ({error!r}); index the texts again.") from None
+    return About.from_data(data), more
 
 
 class LanceStore:
@@ -80,10 +92,11 @@ class LanceStore:
         found = _read_about(db, name)
         if found is None:
             raise RetrievalError(f"No index {name!r} at {address}; make it with `python -m retrieval index`.")
-        self._about, version, self._centre = found
+        self._about, more = found
+        self._centre = None if more["centre"] is None else np.array(more["centre"], np.float32)
         try:
             self._table = db.open_table(name)
-            self._table.checkout(version)
+            self._table.checkout(more["version"])
             rows = self._table.count_rows()
         except (OSError, ValueError, RuntimeError) as error:
             raise RetrievalError(f"The index {name!r} is damaged ({error}); index the texts again.") from None
@@ -104,26 +117,31 @@ class LanceStore:
     def candidates(
         self, stems: Sequence[str] | None, vector: np.ndarray | None, *, where: Filter = EVERYTHING, pool: int = POOL
     ) -> Candidates:
-        """See `Store.candidates`. What one leg alone has found counts as the other's last: LanceDB says no more."""
+        """See `Store.candidates`. LanceDB does not say how many words a passage has that vectors alone have found."""
         condition = _condition(where)
+        vector = vector if self._about.embedder else None
         words: dict[int, float] = {}
         cosines: dict[int, float] = {}
         asked = None
         if stems:
             query = self._table.search(" ".join(stems), query_type="fts")
             asked = self._beside.submit(self._ask, query, "_score", condition, pool)
-        if vector is not None and self._about.embedder:
+        if vector is not None:
             query = self._table.search(vector, query_type="vector").distance_type("dot").nprobes(NPROBES)
             distances = self._ask(query, "_distance", condition, pool)
             cosines = {row: 1.0 - distance for row, distance in distances.items()}
         if asked:
             words = asked.result()
+        missing = sorted(words.keys() - cosines.keys())
+        if vector is not None and missing:
+            found, rows = self._take(missing, "vector")
+            vectors = found.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(rows), -1)
+            cosines |= dict(zip(rows, (vectors @ vector).tolist(), strict=True))
         every = sorted(words.keys() | cosines.keys())
-        low = min(cosines.values(), default=0.0)
         return Candidates(
             np.array(every, np.int64),
             np.array([words.get(row, 0.0) for row in every], np.float32),
-            np.array([cosines.get(row, low) for row in every], np.float32) if vector is not None else None,
+            np.array([cosines[row] for row in every], np.float32) if vector is not None else None,
         )
 
     def _ask(self, query: Any, column: str, condition: str | None, pool: int) -> dict[int, float]:
@@ -138,9 +156,17 @@ class LanceStore:
         """See `Store.fetch`."""
         if not rows:
             return []
-        found = self._table.take_row_ids(list(rows)).select(["data"]).with_row_id().to_arrow()
-        data = dict(zip(found["_rowid"].to_pylist(), found["data"].to_pylist(), strict=True))
+        found, order = self._take(rows, "data")
+        data = dict(zip(order, found.to_pylist(), strict=True))
         return [Passage.from_data(json.loads(data[row])) for row in rows]
+
+    def _take(self, rows: Sequence[int], column: str) -> tuple[Any, list[int]]:
+        """Return a column of these rows, and in which order they came."""
+        try:
+            found = self._table.take_row_ids(list(rows)).select([column]).with_row_id().to_arrow()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise RetrievalError(f"LanceDB failed in {self._about.name!r}: {error}") from None
+        return found[column], found["_rowid"].to_pylist()
 
     def close(self) -> None:
         """See `Store.close`."""
@@ -171,13 +197,20 @@ class LanceBuilder:
         self._db, self._name = _connect(address)
         _, self._arrow = _import()
         self._embedder = embedder
-        found = _read_about(self._db, self._name)
-        if found:
-            refuse_other(found[0], embedder)
+        damaged = False
+        try:
+            self._before = _read_about(self._db, self._name)
+        except DamagedIndex as error:
+            log.error("An index is begun anew, of what is given now alone: %s", error)
+            self._before, damaged = None, True
+        if self._before:
+            refuse_other(self._before[0], embedder)
         if self._name in _tables(self._db):
             self._table = self._db.open_table(self._name)
             if self._width() != (embedder.dimensions if embedder else None):
                 raise RetrievalError(f"The unfinished index {self._name!r} has other vectors; take another name.")
+            if damaged:
+                self._table.delete("true")
         else:
             self._table = self._db.create_table(self._name, schema=self._schema())
 
@@ -244,12 +277,25 @@ class LanceBuilder:
                 "vector", config=IvfFlat(distance_type="dot", num_partitions=int(rows**0.5)), replace=True
             )
         about = About(self._name, rows, self._embedder)
-        said = json.dumps({**about.to_data(), "version": self._table.version, "centre": self._mean()})
+        replaced = self._replaced()
+        more = {"version": self._table.version, "centre": self._mean(), "replaced": replaced}
+        said = json.dumps({**about.to_data(), **more})
         kind = self._arrow.schema([self._arrow.field("about", self._arrow.string())])
         row = self._arrow.table({"about": [said]}, schema=kind)
         self._db.create_table(f"{self._name}__about", data=row, mode="overwrite")
-        self._table.optimize(cleanup_older_than=KEPT)  # only now is the version before it not needed
+        # Only now are other versions not needed. LanceDB counts from when one was made, not from when it was replaced.
+        made = [one["timestamp"].timestamp() for one in self._table.list_versions() if str(one["version"]) in replaced]
+        ages = [timedelta(seconds=time.time() - when) + TIDYING for when in made]
+        self._table.optimize(cleanup_older_than=max([KEPT, *ages]))
         return about
+
+    def _replaced(self) -> dict[str, float]:
+        """Return the versions that an open search may read still, and when each was replaced."""
+        if self._before is None:
+            return {}
+        more, now = self._before[1], time.time()
+        every = {**more["replaced"], str(more["version"]): now}
+        return {number: when for number, when in every.items() if now - when < KEPT.total_seconds()}
 
     def _mean(self) -> list[float] | None:
         if self._embedder is None:

@@ -20,7 +20,37 @@ FARTHEST_PAGE = 0.05
 FARTHEST_PROPOSITION = 0.09
 NEIGHBOURS = 1  # places on each side that count as the place: an argument runs over the edge of a page
 
-PROPOSITIONS = {1: 36, 2: 49, 3: 59, 4: 73, 5: 42}  # of the Ethics, in each part
+ETHICS = {  # the last of each kind of place, in each part
+    "P": {1: 36, 2: 49, 3: 59, 4: 73, 5: 42},
+    "L": {2: 7},
+    "Def": {1: 8, 2: 7, 3: 3, 4: 8},
+    "Ax": {1: 7, 2: 5, 4: 1, 5: 2},
+    "Post": {2: 6, 3: 2},
+    "DefAff": {3: 48},
+    "App": {4: 32},
+}
+UNNUMBERED = frozenset("E1App E2Préf E3Préf E3DefGen E4Préf E4App E5Préf".split())
+# Of Spinoza's other works: patterns whose groups are a Roman chapter and a paragraph, last chapter, last paragraph.
+SPINOZA: Mapping[str, Sequence[tuple[str, int, int]]] = {
+    "Traité théologico-politique": [(r"TTP, (?:Préface|chap\. ([IVX]+))()", 20, 0)],
+    "Traité politique": [(r"TP, chap\. ([IVX]+), §(\d+(?:-\d+)?)", 11, 49)],
+    "Traité de la réforme de l'entendement": [(r"TRE, §()(\d+(?:-\d+)?)", 0, 110)],
+    "Lettres": [(r"Lettre ()(\d+)", 0, 84)],
+    "Court traité": [
+        (r"Court traité, I, chap\. ([IVX]+)()", 10, 0),
+        (r"Court traité, II, chap\. ([IVX]+)()", 26, 0),
+    ],
+    "Pensées métaphysiques": [
+        (r"Pensées métaphysiques, I, chap\. ([IVX]+)()", 6, 0),
+        (r"Pensées métaphysiques, II, chap\. ([IVX]+)()", 12, 0),
+    ],
+    "Principes de la philosophie de Descartes": [
+        (r"PPD, Préface()()", 0, 0),
+        (r"PPD1P()(\d+)S?", 0, 21),
+        (r"PPD2P()(\d+)S?", 0, 37),
+        (r"PPD3P()(\d+)S?", 0, 2),
+    ],
+}
 CHAPTERS = {  # of Bergson's books in the order of their text; a name stands twice when it has two sections
     "Essai sur les données immédiates de la conscience": "Avant-propos|chap. I|chap. II|chap. III|conclusion",
     "Matière et mémoire": "Avant-propos|chap. I|chap. II|chap. III|chap. IV|conclusion",
@@ -65,9 +95,8 @@ PREFACES = {"A": 22, "B": 44}  # the same, of the pages in Roman numbers
 DRIFT = 60  # pages by which B runs ahead of A at most, and never behind
 
 _SPAN = r"(\d+)(?:-(\d+))?"
-_ETHICS = re.compile(
-    r"E(?P<part>[1-5])(?:P(?P<proposition>\d+)(?:S\d?|C\d?S?)?|Def\d+|Ax\d+|Préf|App\d*|DefAff\d+|DefGen)\Z"
-)
+# "E2P16C2", "E1P11D", "E2L7S", "E3DefAff27": only propositions and lemmas have demonstrations, scholia, corollaries.
+_ETHICS = re.compile(r"E([1-5])(?:(P|L)(\d+)(?:D\d?|S\d?|C\d?[DS]?)?|(Def|Ax|Post|DefAff|App)(\d+))")
 _BERGSON = re.compile(r"(?P<chapter>.+), p\. (?P<pages>\d+(?:-\d+)?(?:, \d+(?:-\d+)?)*)\Z")
 _HEAD = r"(?:, (?:préface|conclusion|introduction(?:, [IVX]+(?:-[IVX]+)?(?: [a-z])?)?))?"
 _ROMAN = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
@@ -98,25 +127,17 @@ def _within(text: str, last: int, first: int = 1) -> bool:
 
 def _spinoza_fits(work: str, locus: str) -> bool:
     if work == "Éthique":
-        found = _ETHICS.match(locus)
-        return found is not None and 1 <= int(found["proposition"] or 1) <= PROPOSITIONS[int(found["part"])]
-    chaptered = {  # pattern whose groups are a Roman chapter and a paragraph, last chapter, last paragraph
-        "Traité théologico-politique": (r"TTP, (?:Préface|chap\. ([IVX]+))()", 20, 0),
-        "Traité politique": (r"TP, chap\. ([IVX]+), §(\d+(?:-\d+)?)", 11, 49),
-        "Traité de la réforme de l'entendement": (r"TRE, §()(\d+(?:-\d+)?)", 0, 110),
-        "Lettres": (r"Lettre ()(\d+)", 0, 84),
-        "Court traité": (r"Court traité, I{1,2}, chap\. ([IVX]+)()", 26, 0),
-        "Pensées métaphysiques": (r"Pensées métaphysiques, I{1,2}, chap\. ([IVX]+)()", 12, 0),
-        "Principes de la philosophie de Descartes": (r"PPD, Préface()()|PPD[1-3]P\d+S?", 0, 0),
-    }
-    if work not in chaptered:
-        return False
-    pattern, last_chapter, last_paragraph = chaptered[work]
-    found = re.fullmatch(pattern, locus)
-    if not found:
-        return False
-    chapter, paragraph = found.groups()
-    return (not chapter or 1 <= roman(chapter) <= last_chapter) and _within(paragraph or "", last_paragraph)
+        found = _ETHICS.fullmatch(locus)
+        if not found:
+            return locus in UNNUMBERED
+        kind, number = found[2] or found[4], found[3] or found[5]
+        return 1 <= int(number) <= ETHICS[kind].get(int(found[1]), 0)
+    for pattern, last_chapter, last_paragraph in SPINOZA.get(work, ()):
+        found = re.fullmatch(pattern, locus)
+        if found:
+            chapter, paragraph = found.groups()
+            return (not chapter or 1 <= roman(chapter) <= last_chapter) and _within(paragraph, last_paragraph)
+    return False
 
 
 def _kant_fits(work: str, locus: str) -> bool:
@@ -178,7 +199,7 @@ def places_of(author: str, locus: str) -> list[str]:
     """
     found = _BERGSON.match(locus) if author == "Bergson" else None
     if not found:
-        return [locus]
+        return [re.sub(r"([PL]\d+(?:C\d?)?)D\d?\Z", r"\1", locus)]  # a demonstration stands with what it demonstrates
     return [f"{found['chapter']}, {page}" for one, last in _spans(found["pages"]) for page in range(one, last + 1)]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from errors import RetrievalError
-from retrieval.embedders import Embedder, EmbedderId, StaticEmbedder
+from retrieval.embedders import Embedder, EmbedderId, StaticEmbedder, unit
 from retrieval.french import search_tokens
 from retrieval.memory_store import MemoryStore
 from retrieval.passages import Passage
@@ -132,16 +132,20 @@ def load_notes(path: Path) -> tuple[Note, ...]:
         RetrievalError: The file is missing, a line is no JSON, lacks a key, or repeats an id.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise RetrievalError(f"The notes {path} cannot be read: {error.strerror}; restore the file.") from None
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RetrievalError(f"The notes {path} cannot be read: {error}; restore the file.") from None
     notes: dict[str, Note] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON may hold U+2028 as it is
+        if not line:
+            continue
         where = f"{path.name}:{number}"
         try:
             note = _note(json.loads(line), where)
         except json.JSONDecodeError as error:
             raise RetrievalError(f"{where}: no JSON ({error.msg}); one object a line.") from None
+        except AttributeError:
+            raise RetrievalError(f"{where}: no object; one a line.") from None
         if note.id in notes:
             raise RetrievalError(f"{where}: id {note.id!r} stands twice; rename one.")
         notes[note.id] = note
@@ -151,7 +155,7 @@ def load_notes(path: Path) -> tuple[Note, ...]:
 
 
 def write_vectors(folder: Path, embedder: Embedder, notes: Mapping[str, Sequence[Note]]) -> dict[str, int]:
-    """Write `folder`/<philosopher>.npy, (n_notes, dimensions) float16, and what they were made of.
+    """Write `folder`/<philosopher>.npy, (n_notes, dimensions) int8, and last what they were made of.
 
     Args:
         folder: Of the notes.
@@ -164,11 +168,13 @@ def write_vectors(folder: Path, embedder: Embedder, notes: Mapping[str, Sequence
     made: dict[str, dict[str, str]] = {}
     for key, of_one in notes.items():
         vectors = embedder.passages([note.embedded_text for note in of_one])
-        partial = folder / f"{key}.npy.partial"
-        with partial.open("wb") as file:
-            np.save(file, vectors.astype(np.float16))
-        partial.replace(folder / f"{key}.npy")
+        with (folder / f"{key}.npy.partial").open("wb") as file:
+            # Directions alone are compared: steps of a 127th are near enough, in half of float16's room.
+            np.save(file, np.rint(vectors * (127 / np.abs(vectors).max(axis=1, keepdims=True))).astype(np.int8))
         made[key] = {note.id: note.digest for note in of_one}
+    (folder / VECTORS).unlink(missing_ok=True)  # it would vouch for vectors of another embedder
+    for key in made:
+        (folder / f"{key}.npy.partial").replace(folder / f"{key}.npy")
     partial = folder / f"{VECTORS}.partial"
     partial.write_text(
         json.dumps({"embedder": embedder.id.to_data(), "notes": made}, indent=0) + "\n", encoding="utf-8"
@@ -186,9 +192,9 @@ def read_vectors(folder: Path, embedder: EmbedderId, notes: Mapping[str, Sequenc
     again = "run `python -m retrieval notes-vectors`"
     try:
         said = json.loads((folder / VECTORS).read_text(encoding="utf-8"))
-        made_by, made = EmbedderId(**said["embedder"]), said["notes"]
-        vectors = {key: np.load(folder / f"{key}.npy").astype(np.float32) for key in notes}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        made_by, made = EmbedderId(**said["embedder"]), dict(said["notes"])
+        vectors = {key: unit(np.load(folder / f"{key}.npy").astype(np.float32)) for key in notes}
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise RetrievalError(f"The notes' vectors in {folder} cannot be read ({error!r}); {again}.") from None
     if made_by.digest != embedder.digest:
         raise RetrievalError(f"The notes' vectors were made by {made_by.name}, not by {embedder.name}; {again}.")

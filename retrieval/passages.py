@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from errors import RetrievalError
-from retrieval.french import fold, search_tokens
+from retrieval.french import fold, search_tokens, unset
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,12 @@ def key_of(text: str) -> str:
 
 
 def normal(text: str) -> str:
-    r"""Return the text in NFC, with plain single spaces: decomposed accents and a last space break tokenizers.
+    r"""Return the text in NFC, `unset`, with plain single spaces: all else breaks tokenizers.
 
     >>> normal(" E\u0301tat \n") == "État"
     True
     """
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(unicodedata.normalize("NFC", unset(text)).split())
 
 
 def query_tokens(question: str, limit: int = 200) -> list[str]:

@@ -5,14 +5,18 @@ error that names it; the caller goes on with the next one.
 """
 
 import json
+import logging
 import lzma
+import posixpath
 import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from lxml import etree, html
 from markdown_it import MarkdownIt
@@ -21,9 +25,13 @@ from errors import RetrievalError
 from retrieval.cut import Paragraph
 from retrieval.passages import normal
 
+log = logging.getLogger(__name__)
+
 MAX_BYTES = 200 << 20  # of a file; of an EPUB's chapter too, for a small archive can unfold without end
 TEI = "{http://www.tei-c.org/ns/1.0}"
-NO_TEXT = frozenset("script style noscript template nav header footer aside form svg math head button select".split())
+NO_TEXT = frozenset(
+    "script style noscript template nav footer aside svg math head button select label textarea".split()
+)
 BLOCKS = frozenset(
     "p li blockquote dd dt td th pre figcaption caption address summary "
     "div section article main body html ul ol dl table tr tbody".split()
@@ -31,6 +39,17 @@ BLOCKS = frozenset(
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
 # What lxml, zipfile and their decompressors raise on damaged files; a locked part of an archive is a RuntimeError.
 BROKEN = (etree.LxmlError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+_STRAY = re.compile("[\udc80-\udcff]+")  # how Python marks bytes that are no UTF-8
+_CHARSET = re.compile(rb"<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+# Calls of notes: a number above the line, or what an e-book calls one. They would become a part of the word before.
+_CALLS = "//sup | //a[@*[name() = 'epub:type'] = 'noteref' or @role = 'doc-noteref']"
+# A hyphen of the language at a line's end: « lui-même », « peut-être », « dit-il ». What follows is no last syllable.
+_OWN_HYPHEN = re.compile(
+    r"""-\n(?=(?:mêmes?|être|je|nous|vous|delà|dessus|dessous|à|t)\b)
+      | (?<=[td])-\n(?=(?:il|elle|on)s?\b) | (?<=à)-\n(?=(?:dire|vis)\b)
+      | (?<=ui|ux|le|es)-\n(?=ci\b) | (?<!voi)-\n(?=là\b)""",
+    re.VERBOSE,
+)
 
 
 @dataclass(frozen=True)
@@ -41,11 +60,13 @@ class Document:
         paragraphs: In reading order.
         author: As the file says; empty when it does not.
         work: Its title.
+        local_ids: Whether the paragraphs' ids are unique in this file alone.
     """
 
     paragraphs: tuple[Paragraph, ...]
     author: str = ""
     work: str = ""
+    local_ids: bool = False
 
 
 def read_document(path: Path) -> Document:
@@ -70,20 +91,33 @@ def read_document(path: Path) -> Document:
     return document
 
 
-def _decoded(path: Path) -> str:
-    data = path.read_bytes()
-    if b"\0" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise RetrievalError(f"{path.name} is no text: it holds zero bytes.")
-    for encoding in ("utf-16",) if data.startswith((b"\xff\xfe", b"\xfe\xff")) else ("utf-8-sig", "cp1252"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise RetrievalError(f"{path.name} is neither UTF-8 nor Windows-1252; save it as UTF-8.")
+def _decoded(data: bytes, name: str, said: str = "") -> str:
+    """Return the text of a file, its lines ended by a newline.
+
+    Whatever the file says of itself, valid UTF-8 is UTF-8: French in another encoding never is. Else each byte that
+    is none is Windows-1252, so that one that was pasted spoils no other.
+
+    Args:
+        data: All of it.
+        name: Of the file, for errors.
+        said: The encoding that it names, if any.
+    """
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if b"\0" in data[:4096] and not wide:
+        raise RetrievalError(f"{name} is no text: it holds zero bytes.")
+    for encoding in ("utf-8-sig", "utf-16" if wide else said):
+        with suppress(UnicodeError, LookupError):
+            return re.sub("\r\n?", "\n", data.decode(encoding))
+    try:
+        text = data.decode("utf-8-sig", "surrogateescape")
+        text = _STRAY.sub(lambda found: found[0].encode("utf-8", "surrogateescape").decode("cp1252"), text)
+    except UnicodeDecodeError:
+        raise RetrievalError(f"{name} is neither UTF-8 nor Windows-1252; save it as UTF-8.") from None
+    return re.sub("\r\n?", "\n", text)
 
 
 def _read_txt(path: Path) -> Document:
-    blocks = re.split(r"\n\s*\n", _decoded(path).replace("\r\n", "\n").replace("\r", "\n"))
+    blocks = re.split(r"\n\s*\n", _decoded(path.read_bytes(), path.name))
     return Document(tuple(Paragraph(normal(block)) for block in blocks if block.strip()))
 
 
@@ -104,7 +138,7 @@ class _Outline:
 
 
 def _read_markdown(path: Path) -> Document:
-    text, work, author = _decoded(path), "", ""
+    text, work, author = _decoded(path.read_bytes(), path.name), "", ""
     front = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
     if front:
         said = dict(re.findall(r"^(\w+):\s*[\"']?(.+?)[\"']?\s*$", front.group(1), re.MULTILINE))
@@ -114,22 +148,44 @@ def _read_markdown(path: Path) -> Document:
         if token.type == "heading_open":
             heading = HEADINGS[token.tag]
         elif token.type == "inline":
-            parts = ("" if part.type == "html_inline" else part.content or " " for part in token.children or [])
-            words = normal("".join(parts))
+            words = normal("".join(_spoken(part.type, part.content) for part in token.children or []))
             if heading:
                 outline.enter(heading, words)
             elif words:
                 paragraphs.append(Paragraph(words, section=outline.path))
             heading = 0
+        elif token.type in ("code_block", "fence"):  # a paragraph that begins with a tab is one as well
+            blocks = map(normal, re.split(r"\n\s*\n", token.content))
+            paragraphs += [Paragraph(words, section=outline.path) for words in blocks if words]
+        elif token.type == "html_block":
+            paragraphs += _html_paragraphs(_html_tree(f"<div>{token.content}</div>"), outline)
     return Document(tuple(paragraphs), author=author, work=work)
 
 
+def _spoken(kind: str, content: str) -> str:
+    """Return what a piece of a Markdown line says; its tags say nothing."""
+    if kind == "html_inline":
+        return " " if content.startswith("<br") else ""
+    return " " if kind in ("softbreak", "hardbreak") else content
+
+
+def _html_tree(page: str) -> Any:
+    """Return the tree of a page without its calls of notes."""
+    tree = html.document_fromstring(page.encode(), parser=html.HTMLParser(encoding="utf-8"))
+    for call in tree.xpath(_CALLS):
+        if call.tag != "sup" or re.fullmatch(r"\W*\d+\W*", call.text_content()):
+            call.drop_tree()
+    return tree
+
+
+def _html_text(data: bytes, name: str) -> str:
+    found = _CHARSET.search(data[:2048])
+    said = found[1].decode().lower() if found else ""
+    return _decoded(data, name, "cp1252" if said == "iso-8859-1" else said)  # as every browser reads it
+
+
 def _read_html(path: Path) -> Document:
-    data = path.read_bytes()
-    if b"charset" in data[:2048].lower():  # the page says itself how it is to be read
-        tree = html.document_fromstring(data)
-    else:
-        tree = html.document_fromstring(_decoded(path).encode(), parser=html.HTMLParser(encoding="utf-8"))
+    tree = _html_tree(_html_text(path.read_bytes(), path.name))
     title = normal(tree.findtext(".//title") or "")
     authors = tree.xpath("//meta[translate(@name, 'AUTHOR', 'author')='author']/@content")
     return Document(tuple(_html_paragraphs(tree, _Outline())), author=normal("".join(authors[:1])), work=title)
@@ -147,11 +203,12 @@ def _html_paragraphs(tree: Any, outline: _Outline) -> Iterator[Paragraph]:
 
     def walk(node: Any) -> Iterator[Paragraph]:
         name = etree.QName(node).localname.lower() if isinstance(node.tag, str) else ""
-        if not name or name in NO_TEXT:
-            return
-        if name in HEADINGS:
+        if name in HEADINGS or name == "header":  # the words of a header stand on every page, not so its headings
             yield from flush()
-            outline.enter(HEADINGS[name], normal("".join(node.itertext())))
+            for heading in node.iter(*HEADINGS):
+                outline.enter(HEADINGS[heading.tag], normal("".join(heading.itertext())))
+            return
+        if not name or name in NO_TEXT:
             return
         block = name in BLOCKS
         if block:
@@ -170,7 +227,8 @@ def _html_paragraphs(tree: Any, outline: _Outline) -> Iterator[Paragraph]:
 
 
 def _read_epub(path: Path) -> Document:
-    outline, paragraphs = _Outline(), []
+    outline = _Outline()
+    paragraphs: list[Paragraph] = []
     parser = etree.XMLParser(resolve_entities=False, no_network=True)
     with zipfile.ZipFile(path) as archive:
 
@@ -182,48 +240,59 @@ def _read_epub(path: Path) -> Document:
         container = etree.fromstring(member("META-INF/container.xml"), parser)
         place = container.xpath("string(//*[local-name()='rootfile']/@full-path)")
         package = etree.fromstring(member(place), parser)
-        folder = PurePosixPath(place).parent
         items = {item.get("id"): item for item in package.iterfind(".//{*}manifest/{*}item")}
         for reference in package.iterfind(".//{*}spine/{*}itemref"):
-            item = items[reference.get("idref")]
-            if "html" in item.get("media-type", "") and "nav" not in item.get("properties", ""):
-                chapter = html.document_fromstring(member(str(folder / item.attrib["href"])))
-                paragraphs += list(_html_paragraphs(chapter, outline))
+            try:  # one chapter that is missing or empty is not the whole book
+                item = items[reference.get("idref")]
+                if "html" not in item.get("media-type", "") or "nav" in item.get("properties", ""):
+                    continue
+                href = unquote(item.attrib["href"].partition("#")[0])
+                page = member(posixpath.normpath(posixpath.join(posixpath.dirname(place), href)))
+                paragraphs += _html_paragraphs(_html_tree(_html_text(page, path.name)), outline)
+            except (KeyError, etree.LxmlError) as error:
+                log.warning("%s: a chapter was left out: %r", path.name, error)
         author, work = (normal(package.findtext(f".//{{*}}metadata/{{*}}{key}") or "") for key in ("creator", "title"))
     return Document(tuple(paragraphs), author=author, work=work)
 
 
 def _read_pdf(path: Path) -> Document:
     from pypdf import PdfReader
-    from pypdf.errors import PyPdfError
 
-    paragraphs = []
     try:
         reader = PdfReader(path)
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise RetrievalError(f"{path.name} is locked by a password; save it without.")
-        sections = _pdf_sections(reader)
-        section: tuple[str, ...] = ()
-        for number, page in enumerate(reader.pages):
-            section = sections.get(number, section)
-            label = reader.page_labels[number]
-            blocks = re.split(r"\n\s*\n", _unhyphenated(page.extract_text()))
-            paragraphs += [Paragraph(normal(block), section=section, page=label) for block in blocks if block.strip()]
-        about = reader.metadata
-    except (PyPdfError, AttributeError, TypeError, IndexError) as error:  # what pypdf raises on damaged files
+        locked = reader.is_encrypted and not reader.decrypt("")
+        paragraphs = () if locked else tuple(_pdf_paragraphs(reader))
+        about = None if locked else reader.metadata
+        author, work = (normal(one or "") for one in ((about.author, about.title) if about else ("", "")))
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file may raise anything, says pypdf itself
         raise RetrievalError(f"{path.name} is damaged ({type(error).__name__}: {error}).") from None
+    if locked:
+        raise RetrievalError(f"{path.name} is locked by a password; save it without.")
     if not paragraphs:
         raise RetrievalError(f"{path.name} holds pictures of pages and no text; run a text recognition over it first.")
-    return Document(
-        tuple(paragraphs),
-        author=normal(about.author or "") if about else "",
-        work=normal(about.title or "") if about else "",
-    )
+    return Document(paragraphs, author=author, work=work)
+
+
+def _pdf_paragraphs(reader: Any) -> Iterator[Paragraph]:
+    sections = _pdf_sections(reader)
+    section: tuple[str, ...] = ()
+    for number, (page, label) in enumerate(zip(reader.pages, reader.page_labels, strict=True)):
+        section = sections.get(number, section)
+        for block in re.split(r"\n\s*\n", _unhyphenated(page.extract_text())):
+            if words := normal(block):
+                yield Paragraph(words, section=section, page=label)
 
 
 def _unhyphenated(text: str) -> str:
-    """Join words that a line's end has cut. A capital or a digit after the hyphen keeps it."""
-    return re.sub(r"(?<=[a-zà-ÿœæ])[-\u00ad]\n(?=[a-zà-ÿœæ])", "", text)
+    r"""Join words that a line's end has cut. A capital or a digit after the hyphen keeps it, and so does the language.
+
+    >>> _unhyphenated("la mélo-\ndie elle-\nmême, peut-\nêtre")
+    'la mélodie elle-même, peut-être'
+    """
+    letter = "[a-zà-ÿœæ\ufb00-\ufb06]"
+    return re.sub(rf"(?<={letter})[-\u00ad]\n(?={letter})", "", _OWN_HYPHEN.sub("-", text))
 
 
 def _pdf_sections(reader: Any) -> dict[int, tuple[str, ...]]:
@@ -254,14 +323,18 @@ def _read_tei(path: Path) -> Document:
     title = root.findtext(f".//{TEI}titleStmt/{TEI}title") or ""
     author = root.find(f".//{TEI}titleStmt/{TEI}author")
     name = (author.get("key") or "".join(author.itertext())) if author is not None else ""
-    return Document(tuple(_Tei().walk(body, (), "")), author=normal(name), work=normal(title))
+    # An xml:id is unique in its document alone.
+    return Document(tuple(_Tei().walk(body, (), "")), author=normal(name), work=normal(title), local_ids=True)
 
 
 class _Tei:
     """A walk over a TEI text: divisions give the section path, their `xml:id` the locus, `pb` the page."""
 
-    KEPT = frozenset("p ab l q quote sp item lg".split())
+    KEPT = frozenset(
+        "p ab l q quote sp item lg cell label opener closer salute signed dateline trailer epigraph".split()
+    )
     LEFT_OUT = frozenset("note fw figure teiHeader".split())
+    REPLACED = frozenset("orig sic abbr".split())  # by what stands beside it in a `choice`
 
     def __init__(self) -> None:
         self._page = ""
@@ -291,22 +364,27 @@ class _Tei:
 
     def _words(self, node: Any) -> str:
         """Return a paragraph's words without its notes, and turn the pages that it crosses."""
-        parts = [node.text or ""]
+        text = node.text or ""
+        left_out = self.LEFT_OUT | self.REPLACED if node.tag == f"{TEI}choice" else self.LEFT_OUT
         for child in node:
             name = etree.QName(child).localname if isinstance(child.tag, str) else ""
+            tail = child.tail or ""
             if name == "pb":
                 self._page = child.get("n") or self._page
+            if name in {"lb", "pb"} and child.get("break") == "no":  # a word goes on
+                text, tail = re.sub(r"[-\u00ad¬]?\s*\Z", "", text), tail.lstrip()
             elif name in {"lb", "l"}:
-                parts.append(" ")
-            if name and name not in self.LEFT_OUT:
-                parts.append(self._words(child))
-            parts.append(child.tail or "")
-        return "".join(parts)
+                text += " "
+            if name and name not in left_out:
+                text += self._words(child)
+            text += tail
+        return text
 
 
 def _read_jsonl(path: Path) -> Document:
     paragraphs = []
-    for number, line in enumerate(_decoded(path).splitlines(), 1):
+    # Not splitlines: JSON may hold U+2028 and its like as they are.
+    for number, line in enumerate(_decoded(path.read_bytes(), path.name).split("\n"), 1):
         if not line.strip():
             continue
         try:

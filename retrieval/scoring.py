@@ -78,7 +78,8 @@ class EvalSet:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        # Not splitlines: JSON may hold U+2028 as it is.
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except OSError as error:
         raise RetrievalError(f"The evaluation set {path} cannot be read: {error.strerror}.") from None
     except ValueError as error:
@@ -175,7 +176,7 @@ def interval(differences: np.ndarray, clusters: Sequence[str]) -> tuple[float, f
 
     _, place = np.unique(np.array(clusters), return_inverse=True)
     sums, counts = np.bincount(place, differences), np.bincount(place).astype(float)
-    if len(sums) < 2 or not differences.any():
+    if len(sums) < 2 or np.ptp(sums / counts) == 0:  # nothing varies: the bootstrap would find no number
         return float(differences.mean()), float(differences.mean())
 
     def mean(of_sums: np.ndarray, of_counts: np.ndarray, axis: int) -> np.ndarray:
@@ -224,8 +225,13 @@ def evaluate(
 
     Returns:
         The set's sizes, a `Row` for each way, the tuned weights, and how the threshold decides.
+
+    Raises:
+        RetrievalError: No question has an answer.
     """
     asked = [question for question in chosen.questions if question.relevant]
+    if not asked:
+        raise RetrievalError(f"{chosen.name}: none of {len(chosen.questions)} questions has an answer to be ranked.")
     ways: dict[str, Callable[[Question], Found]] = {"words": _way(searcher, "lexical")}
     if searcher.embedder:
         ways |= {"vectors": _way(searcher, "dense"), "both": _way(searcher, "hybrid")}

@@ -29,6 +29,10 @@ RELEVANT, WORDS, WORDS_ALONE = 0.31, 0.2, 0.5
 STEMMED = 512  # passages whose stems are remembered: those that are found are found again
 
 
+class DamagedIndex(RetrievalError):
+    """An index that can be reached and not be used; its texts have to be indexed again, which makes it anew."""
+
+
 @dataclass(frozen=True)
 class About:
     """What an index says of itself.
@@ -55,15 +59,15 @@ class About:
         """The reverse of `to_data`.
 
         Raises:
-            RetrievalError: It was written by another version, or is no such data.
+            DamagedIndex: It was written by another version, or is no such data.
         """
         try:
             embedder = EmbedderId(**data["embedder"]) if data["embedder"] else None
             about = cls(data["name"], data["passages"], embedder, data["format"])
         except (KeyError, TypeError) as error:
-            raise RetrievalError(f"The index's description is damaged ({error!r}); index the texts again.") from None
+            raise DamagedIndex(f"The index's description is damaged ({error!r}); index the texts again.") from None
         if about.format != FORMAT:
-            raise RetrievalError(f"The index has the format {about.format}, this program reads {FORMAT}; index again.")
+            raise DamagedIndex(f"The index has the format {about.format}, this program reads {FORMAT}; index again.")
         return about
 
 
@@ -270,6 +274,8 @@ class Searcher:
         low, high = float(again.min()), float(again.max())
         for place, score in zip(seen, again, strict=True):
             values[place] = (values[place] + ((float(score) - low) / (high - low) if high > low else 0.0)) / 2
+        for place in rest:  # the half that a second look would have added to is missing
+            values[place] /= 2
         return [*sorted(seen, key=lambda place: -values[place]), *rest], values
 
     def close(self) -> None:

@@ -11,6 +11,11 @@ from retrieval.passages import Passage
 
 SUGAR = "Si je veux me préparer un verre d'eau sucrée, j'ai beau faire, je dois attendre que le sucre fonde."
 LAW = "Agis de telle sorte que la maxime de ta volonté ne puisse jamais être prise pour une simple envie."
+JOY = (
+    "La joie est le passage de l'homme à une plus grande perfection. La tristesse, en 1677, est le passage de l'homme "
+    "à une moindre perfection."
+)
+MELODY = "Mais alors… la durée [3] est une mélodie. La con science garde tout son passé en elle."
 SOURCES = to_sources(
     [
         Passage("B1", SUGAR, "Henri Bergson", "L’Évolution créatrice", page="10", facsimile="https://gallica.bnf.fr/x"),
@@ -18,6 +23,7 @@ SOURCES = to_sources(
         Passage("N1", "La durée ne se découpe pas comme un ruban.", "Bergson", "Essai", original=False),
     ]
 )
+QUOTABLE = to_sources([Passage(str(n), text) for n, text in enumerate((SUGAR, LAW, JOY, MELODY))])
 
 
 def checked(text: str, sources: tuple[Source, ...] = SOURCES) -> tuple[str, CheckedAnswer]:
@@ -55,10 +61,18 @@ def test_markers(given_text: str, shown: str, cited: list[int]) -> None:
         "Si je veux me préparer […] je dois attendre que le sucre fonde",
         "Si je veux me préparer un verre d'eau sucré, j'ai beau faire",
         "un verre d'eau sucre\u0301e",
+        "… je dois attendre que le sucre fonde…",
+        "Si je veux me préparer un verre d’eau […] je dois attendre",
+        "La joie […] une plus grande perfection",
+        "une plus grande perfection (…). LA TRISTESSE",
+        "les passages de l'homme à une plus grande perfection",
+        "La conscience garde tout son passé",
+        "Mais alors… la durée",
+        "La durée est une mélodie",
     ],
 )
 def test_a_quotation_that_stands_there_is_kept(quotation: str) -> None:
-    text, answer = checked(f"Bergson dit : « {quotation} » [1].")
+    text, answer = checked(f"Bergson dit : « {quotation} » [1].", QUOTABLE)
     assert f"« {quotation} »" in text
     assert answer.notices == set()
 
@@ -72,12 +86,21 @@ def test_a_quotation_that_stands_there_is_kept(quotation: str) -> None:
         "je dois attendre que le sel fonde dans la mer immense",
         "la maxime de ta volonté puisse être prise pour une simple envie",
         "le sucre fonde […] la maxime de ta volonté",
+        "La peur est le passage de l'homme à une plus grande perfection",
+        "La joie est le passage de l'homme à une plus grande imperfection",
+        "La tristesse, en 1777, est le passage de l'homme à une moindre perfection",
+        "Si je veux me préparer un verre d'eau, j'ai beau faire, je dois attendre",
+        "la maxime de ta volonté […] être prise pour une simple envie",
+        "être prise pour une simple envie […] la maxime de ta volonté",
+        "je veux … que le sucre fonde",
+        "La joie est le passage de l'homme […] à une moindre perfection",
+        "Si je veux … préparer un verre … sucrée, j'ai beau … je dois attendre … le sucre fonde",
         "…",
         "",
     ],
 )
 def test_a_quotation_that_stands_nowhere_loses_its_marks(quotation: str) -> None:
-    text, answer = checked(f"Il dit : « {quotation} » [1].")
+    text, answer = checked(f"Il dit : « {quotation} » [1].", QUOTABLE)
     assert "«" not in text
     assert "»" not in text
     assert quotation in text
@@ -116,9 +139,10 @@ def test_marks_that_do_not_pair_lose_no_word(said: str, shown: str) -> None:
     assert checked(said)[0] == shown
 
 
-def test_a_marker_inside_a_quotation_goes() -> None:
-    text, _ = checked("« je dois [7] attendre »")
-    assert "[7]" not in text
+def test_a_marker_inside_a_quotation_comes_after_it_or_goes() -> None:
+    assert checked("« je dois [7] attendre »")[0] == "« je dois attendre »"
+    text, answer = checked("« je dois attendre [1] ».")
+    assert (text, answer.cited) == ("« je dois attendre » [1].", [1])
 
 
 def test_what_cannot_change_is_shown_at_once() -> None:

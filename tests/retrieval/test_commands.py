@@ -43,6 +43,13 @@ def test_search_prints_passages_with_their_place(made: tuple[str, str]) -> None:
     assert "Bergson, a, Durée" in table.replace("\n", " ")
 
 
+def test_a_name_in_brackets_is_shown_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": "[/x]", "text": "Le sucre fond."}', encoding="utf-8")
+    place = str(tmp_path / "index")
+    run("index", str(tmp_path / "a.jsonl"), "--into", place, "--embedder", "none")
+    assert "[/x]" in run("search", "le sucre", "--in", place, "--embedder", "none").stdout
+
+
 def test_the_notes_can_be_searched_as_they_lie() -> None:
     done = run("search", "pourquoi attendre que le sucre fonde", "--in", "data/notes", "--embedder", "none", "--author",
                "bergson", "-k", "2", "--json")  # fmt: skip
@@ -62,6 +69,10 @@ def test_words_alone_are_said_to_be_alone(made: tuple[str, str]) -> None:
     [
         (("search", "x", "--in", "no/such/index", "--embedder", "none"), "RetrievalError: No index in no/such/index"),
         (("index", "no/such/file", "--into", "{place}", "--embedder", "none"), "RetrievalError: "),
+        (
+            ("index", "docs", "--into", "./cli.py", "--embedder", "none"),
+            "RetrievalError: The index in cli.py cannot be",
+        ),
         (("search", "x", "--in", "{place}", "--embedder", "word2vec:x"), "RetrievalError: No embedder 'word2vec:x'"),
         (("nearest", "hegel", "x", "--embedder", "none"), "RetrievalError: No notes of 'hegel'"),
         (("eval", "--set", "no/such.jsonl", "--embedder", "none"), "RetrievalError: The evaluation set"),
@@ -75,7 +86,7 @@ def test_an_error_is_one_line(made: tuple[str, str], arguments: tuple[str, ...],
 
 
 def test_an_evaluation_is_written_once(tmp_path: Path) -> None:
-    out = tmp_path / "result.json"
+    out = tmp_path / "new" / "result.json"
     arguments = ("eval", "--set", "notes", "--limit", "5", "--embedder", "none", "--out", str(out))
     run(*arguments)
     result = json.loads(out.read_text(encoding="utf-8"))

@@ -194,6 +194,8 @@ def test_a_folder_is_written_whole_and_read_again(
 def test_more_dimensions_than_the_teacher_has_are_not_made_up(qwen: Teacher) -> None:
     model, _ = distil(qwen, Recipe(dimensions=1024), {})
     assert model.dim == 48
+    with pytest.raises(RetrievalError, match="48 directions less leave nothing"):
+        distil(qwen, Recipe(removed=48), {})
 
 
 def test_1024_dimensions_of_a_wider_teacher(tmp_path: Path) -> None:
@@ -249,19 +251,29 @@ def test_targets_go_on_where_they_stopped(bert: Teacher, qwen: Teacher, tmp_path
     assert make_targets(bert, texts[:512], folder) == 512
     first = (folder / "part-00000.npz").stat().st_mtime_ns
     assert make_targets(bert, texts, folder, minutes=0) == 512  # no time: nothing begun, nothing half-made
-    assert make_targets(bert, texts, folder, first=2, step=2) == 588
-    assert make_targets(bert, texts, folder) == 1100
+    assert make_targets(bert, texts[:600], folder) == 600
+    assert make_targets(bert, texts, folder) == 1100  # the part that was not full is made again
+    assert make_targets(bert, texts[:600], folder) == 600
     assert (folder / "part-00000.npz").stat().st_mtime_ns == first
-    read, vectors = read_targets(folder)
+    read, vectors = read_targets(folder, bert.id)
     assert read == texts
     assert vectors.shape == (1100, 32)
-    with pytest.raises(RetrievalError, match="another teacher or of other sentences"):
+    assert (vectors[600] @ bert.questions(texts[600:601])[0]) == pytest.approx(1, abs=1e-3)
+    with pytest.raises(RetrievalError, match="of another teacher"):
         make_targets(qwen, texts, folder)
-    (folder / "part-00001.npz").write_bytes(b"half")
-    with pytest.raises(RetrievalError, match="damaged"):
-        read_targets(folder)
+    with pytest.raises(RetrievalError, match="of another teacher"):
+        read_targets(folder, qwen.id)
+    with pytest.raises(RetrievalError, match="of other sentences"):
+        make_targets(bert, texts[::-1], folder)
+    path = folder / "part-00001.npz"
+    for damaged in (b"half", b"", path.read_bytes()[:-40]):
+        path.write_bytes(damaged)
+        with pytest.raises(RetrievalError, match="damaged"):
+            read_targets(folder, bert.id)
+        with pytest.raises(RetrievalError, match="damaged"):
+            make_targets(bert, texts, folder)
     with pytest.raises(RetrievalError, match=r"no teacher.*distill-targets"):
-        read_targets(tmp_path)
+        read_targets(tmp_path, bert.id)
 
 
 def test_sentences_come_from_every_source_in_turn(tmp_path: Path) -> None:

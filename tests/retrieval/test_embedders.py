@@ -116,6 +116,13 @@ def test_a_static_model_is_an_embedder(tmp_path: Path) -> None:
     assert not opened.query("").any()
     with pytest.raises(RetrievalError, match="no Model2Vec"):
         open_embedder(f"model2vec:{tmp_path}")
+    for name in ("tokenizer.json", "model.safetensors"):
+        path = tmp_path / "static" / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-20])
+        with pytest.raises(RetrievalError, match="cannot be read as a Model2Vec model"):
+            open_embedder(f"model2vec:{tmp_path / 'static'}")
+        path.write_bytes(whole)
 
 
 class _Service(BaseHTTPRequestHandler):
@@ -165,5 +172,6 @@ def test_a_service_that_fails_is_named(service: str, model: str) -> None:
 
 
 def test_a_service_that_is_not_there_is_named() -> None:
-    with pytest.raises(RetrievalError, match="does not answer"):
-        HttpEmbedder("http://127.0.0.1:9", "any")
+    for url in ("http://127.0.0.1:9", "http://127.0.0.1:port"):
+        with pytest.raises(RetrievalError, match="does not answer"):
+            HttpEmbedder(url, "any")

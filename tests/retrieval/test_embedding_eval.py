@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner, Result
 
 from errors import RetrievalError
-from retrieval.embedders import LlamaEmbedder
+from retrieval.distill_commands import Given, open_measured, register
+from retrieval.embedders import LlamaEmbedder, open_embedder
 from retrieval.embedding_eval import (
     WEIGHTS,
     Axis,
@@ -21,6 +25,7 @@ from retrieval.embedding_eval import (
     read_own,
     score_of,
     spearman,
+    topics,
     unknowable,
     v_measure,
 )
@@ -140,6 +145,53 @@ def test_all_six_on_sets_that_words_alone_solve(tmp_path: Path) -> None:
     assert result["score"] == pytest.approx(sum(WEIGHTS[name] * value for name, value in values.items()))
     assert result["quality_per_mb"] == pytest.approx(result["score"] / 2)
     assert result["cannot_know"]["evidence"]["cosine with the same words backwards, least"] == pytest.approx(1)
+
+
+def test_one_heap_is_no_clustering(tmp_path: Path) -> None:
+    corpora = write_corpora(tmp_path)
+    assert topics(Words(), corpora, limit=2) is None
+    limited = topics(Words(), corpora, limit=4)
+    assert limited
+    assert limited.set == "PIAF, paragraphs of 2 articles"
+
+
+ALONE = Given(Path, lambda: None, open_embedder, lambda _: nullcontext(lambda *_: None))  # without corpora
+
+
+def invoke(*arguments: str) -> Result:
+    app = typer.Typer()
+    register(app, ALONE)
+    return CliRunner().invoke(app, arguments)
+
+
+def test_nothing_is_best_of_what_was_not_measured(tiny_bert: Path) -> None:
+    done = invoke("embeddings-compare", "words", f"gguf:{tiny_bert}", "--limit", "2", "--json")
+    result = json.loads(done.stdout)
+    assert (result["ranking"], result["best_quality_per_mb"], len(result["models"])) == ([], None, 2)
+
+
+def test_what_stands_in_the_way_of_a_result_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "b.png").touch()
+    for name, said in (("a.png", "end it with"), ("b.json", "b.png exists"), ("b.png/c.json", "cannot be written")):
+        assert said in str(invoke("embeddings-eval", "no such embedder", "--out", str(tmp_path / name)).exception)
+
+
+def test_a_teacher_of_the_hub_has_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it lies in the Hub's cache, without a network."""
+    pytest.importorskip("torch")
+    constants = pytest.importorskip("huggingface_hub").constants
+    from tests.retrieval.teachers import write_bert
+
+    cache = tmp_path / "models--owner--name"
+    write_bert(cache / "snapshots" / "0123")
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("0123")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    teacher, size = open_measured("hf:owner/name", ALONE)
+    assert size
+    assert size > (cache / "snapshots" / "0123" / "model.safetensors").stat().st_size
+    teacher.close()
 
 
 def run(*arguments: str, corpora: Path, code: int = 0) -> subprocess.CompletedProcess[str]:

@@ -57,7 +57,10 @@ def books() -> dict[str, Book]:
     ("author", "work", "locus"),
     [
         *(("Spinoza", ETHICS, one) for one in "E1P11 E2P35S E2P40S2 E2P16C2 E4P63CS E1App E3DefAff27 E4App9".split()),
-        *(("Spinoza", ETHICS, one) for one in ("E2Def4", "E3Préf", "E5P42")),
+        *(("Spinoza", ETHICS, one) for one in ("E2Def4", "E3Préf", "E5P42", "E4App32", "E3DefGen", "E5Ax2")),
+        *(("Spinoza", ETHICS, one) for one in ("E2L7S", "E2Post6", "E3Post1", "E1P11D", "E2P16C2")),
+        ("Spinoza", "Principes de la philosophie de Descartes", "PPD1P21S"),
+        ("Spinoza", "Pensées métaphysiques", "Pensées métaphysiques, II, chap. XII"),
         ("Spinoza", "Traité théologico-politique", "TTP, chap. XX"),
         ("Spinoza", "Traité politique", "TP, chap. V, §4"),
         ("Spinoza", "Traité de la réforme de l'entendement", "TRE, §47-48"),
@@ -82,6 +85,14 @@ def test_a_locus_as_scholars_write_it_is_well_formed(author: str, work: str, loc
     ("author", "work", "locus"),
     [
         *(("Spinoza", ETHICS, one) for one in ("E6P1", "E3P60", "E3P0", "E3 P9", "E3P9S ", "III, 9", "")),
+        *(
+            ("Spinoza", ETHICS, one)
+            for one in "E1Préf E2App E1DefAff3 E3DefAff49 E4App33 E1Def9 E2Ax6 E1L1 E1App3".split()
+        ),
+        *(("Spinoza", ETHICS, one) for one in ("E4DefGen", "E5Def1", "E1Def6S", "E3DefAff", "E1P")),
+        ("Spinoza", "Principes de la philosophie de Descartes", "PPD1P22"),
+        ("Spinoza", "Court traité", "Court traité, I, chap. XXVI"),
+        ("Spinoza", "Pensées métaphysiques", "Pensées métaphysiques, I, chap. VII"),
         ("Spinoza", "Traité théologico-politique", "TTP, chap. XXI"),
         ("Spinoza", "Traité théologico-politique", "TTP, chap. IIII"),
         ("Spinoza", "Traité politique", "TP, chap. XII, §1"),

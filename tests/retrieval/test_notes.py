@@ -5,6 +5,7 @@ import logging
 import os
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,8 @@ def test_a_question_of_the_pupil_s_own_stands_alone(index: NoteIndex) -> None:
         ("ils doivent", "devoir"),
         ("nos travaux", "travail"),
         (unicodedata.normalize("NFD", "pensées"), "pensée"),
+        ("dé\ufb01nition", "définition"),
+        ("philo\u00adso\u00adphie", "philosophie"),
     ],
 )
 def test_what_pupils_type_meets_what_we_wrote(left: str, right: str) -> None:
@@ -148,6 +151,7 @@ def test_what_pupils_type_meets_what_we_wrote(left: str, right: str) -> None:
         ('{"id": "x"', "notes.jsonl:1: no JSON"),
         ('{"id": "x"}', "notes.jsonl:1: key 'author' is missing"),
         ("", "holds no note"),
+        ("[]", "notes.jsonl:1: no object"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, line: str, said: str) -> None:
@@ -156,6 +160,16 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str, said: str) -> None:
     with pytest.raises(RetrievalError) as caught:
         load_notes(path)
     assert said in str(caught.value)
+
+
+def test_a_line_ends_where_json_says_and_another_encoding_is_named(tmp_path: Path) -> None:
+    line = (NOTES / "kant.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    path = tmp_path / "kant.jsonl"
+    path.write_text(line.replace(". ", ".\u2028", 1) + "\n", encoding="utf-8")
+    assert len(load_notes(path)) == 1
+    path.write_text(line, encoding="latin-1", errors="replace")
+    with pytest.raises(RetrievalError, match="cannot be read"):
+        load_notes(path)
 
 
 def test_a_repeated_id_and_an_empty_folder_are_named(tmp_path: Path) -> None:
@@ -229,12 +243,46 @@ def test_damaged_vectors_are_named(folder: Path, embedder: LlamaEmbedder) -> Non
     np.save(folder / "kant.npy", np.zeros((8, 3), np.float16))
     with pytest.raises(RetrievalError, match="shape"):
         read_vectors(folder, embedder.id, notes)
-    (folder / "kant.npy").write_bytes(b"no array")
-    with pytest.raises(RetrievalError, match="notes-vectors"):
-        read_vectors(folder, embedder.id, notes)
-    (folder / VECTORS).write_text("{}", encoding="utf-8")
-    with pytest.raises(RetrievalError, match="notes-vectors"):
-        read_vectors(folder, embedder.id, notes)
+    for damaged in (b"no array", b""):
+        (folder / "kant.npy").write_bytes(damaged)
+        with pytest.raises(RetrievalError, match="notes-vectors"):
+            read_vectors(folder, embedder.id, notes)
+    write_vectors(folder, embedder, notes)
+    said = json.loads((folder / VECTORS).read_text(encoding="utf-8"))
+    for wrong in ({}, {**said, "notes": []}):
+        (folder / VECTORS).write_text(json.dumps(wrong), encoding="utf-8")
+        with pytest.raises(RetrievalError, match="notes-vectors"):
+            read_vectors(folder, embedder.id, notes)
+
+
+def test_vectors_that_were_made_by_half_are_vouched_for_by_nothing(
+    folder: Path, embedder: LlamaEmbedder, other_embedder: LlamaEmbedder
+) -> None:
+    class Killed:
+        """Another embedder, stopped after the first philosopher."""
+
+        id = other_embedder.id
+        query = staticmethod(other_embedder.query)
+        close = staticmethod(other_embedder.close)
+        asked = 0
+
+        def passages(self, texts: Sequence[str]) -> np.ndarray:
+            self.asked += 1
+            if self.asked > 1:
+                raise KeyboardInterrupt
+            return other_embedder.passages(texts)
+
+    notes = NoteIndex.load(folder).notes
+    before = read_vectors(folder, embedder.id, notes)
+    with pytest.raises(KeyboardInterrupt):
+        write_vectors(folder, Killed(), notes)
+    after = read_vectors(folder, embedder.id, notes)
+    assert all(np.array_equal(before[key], after[key]) for key in notes)
+    (folder / "spinoza.npy").unlink()
+    (folder / "spinoza.npy").mkdir()  # in the way of the second file
+    with pytest.raises(OSError, match=r"spinoza\.npy"):
+        write_vectors(folder, other_embedder, notes)
+    assert not (folder / VECTORS).exists()
 
 
 def test_a_note_is_a_passage_that_nobody_may_quote(index: NoteIndex) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,24 @@ HTML = """<html><head><title>Essai</title><meta name="Author" content="Bergson">
 <h2>Suite</h2><ul><li>un</li><li>deux<br>trois</li></ul></body></html>"""
 
 
+def test_markdown_loses_no_paragraph(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    text = (
+        "---\ntitle: Essai\n---\nDe l'*Éthique*, l'**in**quiet<br>est ici.\n\n\tUn alinéa.\n\n\tUn autre.\n\n"
+        "```\nUne citation.\n```\n\n<div>\n<h2>Suite</h2><p>Un bloc.</p></div>\n"
+    )
+    path.write_text(text, encoding="utf-8", newline="\r\n")
+    document = read_document(path)
+    assert document.work == "Essai"
+    assert [(one.section, one.text) for one in document.paragraphs] == [
+        ((), "De l'Éthique, l'inquiet est ici."),
+        ((), "Un alinéa."),
+        ((), "Un autre."),
+        ((), "Une citation."),
+        (("Suite",), "Un bloc."),
+    ]
+
+
 def test_html(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     path.write_text(HTML, encoding="utf-8")
@@ -91,10 +110,42 @@ def test_html_in_an_old_encoding(tmp_path: Path) -> None:
     assert [one.text for one in read_document(path).paragraphs] == ["déjà"]
     path.write_bytes(b"<p>d\xe9j\xe0</p>")
     assert [one.text for one in read_document(path).paragraphs] == ["déjà"]
+    path.write_bytes('<script charset="utf-8"></script><meta charset="iso-8859-1"><p>déjà</p>'.encode())
+    assert [one.text for one in read_document(path).paragraphs] == ["déjà"]
 
 
-def test_epub(tmp_path: Path) -> None:
-    path = tmp_path / "a.epub"
+def test_one_byte_from_elsewhere_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("la durée, l".encode() + b"\x92homme".replace(b"homme", "âme".encode()))
+    assert [one.text for one in read_document(path).paragraphs] == ["la durée, l’âme"]
+
+
+def test_a_word_is_read_without_what_stands_in_it(tmp_path: Path) -> None:
+    """Ligatures and soft hyphens of typesetting, and the calls of notes."""
+    path = tmp_path / "a.html"
+    path.write_text(
+        "<p>Une dé\ufb01nition philo\u00adso\u00adphique<sup>12</sup> du XVII<sup>e</sup> siècle"
+        '<a epub:type="noteref" href="#n">*</a>.</p>', encoding="utf-8",
+    )  # fmt: skip
+    assert [one.text for one in read_document(path).paragraphs] == ["Une définition philosophique du XVIIe siècle."]
+
+
+def test_the_heading_of_a_header_counts_and_a_form_may_hold_the_page(tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    path.write_text(
+        "<form><h1>I</h1><p>Un.</p><section><header><p>Le site</p><h1>II</h1></header><p>Deux.</p></section></form>",
+        encoding="utf-8",
+    )
+    assert [(one.section, one.text) for one in read_document(path).paragraphs] == [(("I",), "Un."), (("II",), "Deux.")]
+
+
+def write_epub(path: Path, chapters: Mapping[str, bytes], hrefs: Sequence[str] = ()) -> Path:
+    """A book of these chapters, by the names that they have in the archive; its manifest calls them by `hrefs`."""
+    items = spine = ""
+    for number, href in enumerate(hrefs or chapters):
+        nav = ' properties="nav"' if href == "n.xhtml" else ""
+        items += f'<item id="i{number}" href="{href}" media-type="application/xhtml+xml"{nav}/>'
+        spine += f'<itemref idref="i{number}"/>'
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(
             "META-INF/container.xml",
@@ -104,17 +155,30 @@ def test_epub(tmp_path: Path) -> None:
         archive.writestr(
             "OPS/book.opf",
             '<package xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">'
-            "<dc:title>Essai</dc:title><dc:creator>Bergson</dc:creator></metadata><manifest>"
-            '<item id="b" href="b.xhtml" media-type="application/xhtml+xml"/>'
-            '<item id="a" href="a.xhtml" media-type="application/xhtml+xml"/>'
-            '<item id="n" href="n.xhtml" media-type="application/xhtml+xml" properties="nav"/></manifest>'
-            '<spine><itemref idref="n"/><itemref idref="a"/><itemref idref="b"/></spine></package>',
+            "<dc:title>Essai</dc:title><dc:creator>Bergson</dc:creator></metadata>"
+            f"<manifest>{items}</manifest><spine>{spine}</spine></package>",
         )
-        for name, words in (("a", "premier"), ("b", "second"), ("n", "table")):
-            archive.writestr(f"OPS/{name}.xhtml", f"<html><body><h1>{name}</h1><p>{words}</p></body></html>")
-    document = read_document(path)
+        for name, page in chapters.items():
+            archive.writestr(f"OPS/{name}", page)
+    return path
+
+
+def test_epub(tmp_path: Path) -> None:
+    pages = {
+        f"{name}.xhtml": f"<html><body><h1>{name}</h1><p>{words}</p></body></html>".encode()
+        for name, words in (("n", "table"), ("a", "premier"), ("b", "second"))
+    }
+    document = read_document(write_epub(tmp_path / "a.epub", pages))
     assert (document.work, document.author) == ("Essai", "Bergson")
     assert [(one.section, one.text) for one in document.paragraphs] == [(("a",), "premier"), (("b",), "second")]
+
+
+def test_an_epub_names_its_chapters_as_addresses_and_may_lack_one(tmp_path: Path) -> None:
+    page = "<!DOCTYPE html><html><body><p>durée</p></body></html>".encode()
+    pages = {"Préface 1.xhtml": page, "texte/c.xhtml": page, "vide.xhtml": b""}
+    hrefs = ("Pr%C3%A9face%201.xhtml#haut", "x/../texte/c.xhtml", "vide.xhtml", "absent.xhtml")
+    document = read_document(write_epub(tmp_path / "a.epub", pages, hrefs))
+    assert [one.text for one in document.paragraphs] == ["durée", "durée"]
 
 
 def test_pdf(tmp_path: Path) -> None:
@@ -125,6 +189,19 @@ def test_pdf(tmp_path: Path) -> None:
         ("1", ("Chapitre I",), "Une mélodie continue."),
         ("2", ("Chapitre I",), "Une suite."),
     ]
+
+
+def test_a_hyphen_of_the_language_stays_at_the_end_of_a_line(tmp_path: Path) -> None:
+    kept = "elle-\nmême, peut-\nêtre, dit-\nil, celui-\nci, c'est-à-\ndire là-\ndessus"
+    joined = "voi-\nlà, sou-\nci, inter-\ndire, ver-\ntu"
+    (paragraph,) = read_document(write_pdf(tmp_path / "a.pdf", [f"{kept}, {joined}"])).paragraphs
+    assert paragraph.text == ", ".join((kept.replace("\n", ""), joined.replace("-\n", "")))
+
+
+def test_a_pdf_on_which_the_library_stumbles_is_named(tmp_path: Path) -> None:
+    write_pdf(tmp_path / "a.pdf", [") Tj BI I x ("])  # a picture within the text that has no data
+    with pytest.raises(RetrievalError, match=r"a\.pdf is damaged \(AssertionError"):
+        read_document(tmp_path / "a.pdf")
 
 
 def test_a_pdf_without_text_says_so(tmp_path: Path) -> None:
@@ -148,15 +225,27 @@ def test_tei(tmp_path: Path) -> None:
     assert "root:" not in document.paragraphs[1].text
 
 
+def test_tei_of_letters_and_old_prints(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    body = """<div><opener><salute>Cher ami,</salute></opener><p>La philo-
+      <lb break="no"/>sophie <choice><orig>estoit</orig><reg>était</reg></choice> là.</p>
+      <table><row><cell>Une case.</cell></row></table><closer>Adieu.</closer></div>"""
+    path.write_text(f'<TEI xmlns="http://www.tei-c.org/ns/1.0"><text>{body}</text></TEI>', encoding="utf-8")
+    assert [one.text for one in read_document(path).paragraphs] == [
+        "Cher ami,", "La philosophie était là.", "Une case.", "Adieu.",
+    ]  # fmt: skip
+
+
 def test_jsonl(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(
-        '{"id": null, "text": "Un.", "ref": "E1P1", "section": ["A"], "work": "Éthique"}\n\n'
+        '{"id": null, "text": "U\u2028n.", "ref": "E1P1", "section": ["A"], "work": "Éthique"}\n\n'
         '{"id": "n1", "idea": "Une idée.", "image": "Une image.", "question": "Quoi ?", "page": 12}\n',
         encoding="utf-8",
     )
     first, second = read_document(path).paragraphs
     assert (first.id, first.locus, first.section, first.work, first.original) == ("", "E1P1", ("A",), "Éthique", True)
+    assert first.text == "U\u2028n."  # a line's end for Python, none for JSON
     assert (second.id, second.text, second.original, second.page) == ("n1", "Une idée. Une image. Quoi ?", False, "12")
 
 

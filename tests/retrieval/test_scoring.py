@@ -47,6 +47,7 @@ def test_an_interval_is_wider_when_questions_share_a_cluster() -> None:
     assert together[1] - together[0] > 2 * (alone[1] - alone[0])
     assert interval(np.zeros(5), list("abcde")) == (0, 0)
     assert interval(np.ones(3), list("aaa")) == (1, 1)
+    assert interval(np.full(4, 0.5), list("aabc")) == (0.5, 0.5)  # JSON has no NaN
 
 
 def test_a_whole_evaluation(embedder: LlamaEmbedder) -> None:
@@ -68,6 +69,12 @@ def test_without_an_embedder_words_are_measured_alone() -> None:
     chosen = EvalSet("small", PASSAGES, (Question("q", "le sucre", frozenset({"p0"}), "c"),), EMBEDDED)
     result = scoring.evaluate(chosen, scoring.open_searcher(chosen, None, lambda _: None), lambda _: None)
     assert [row["name"] for row in result["rows"]] == ["words"]
+
+
+def test_a_set_without_answers_cannot_be_ranked() -> None:
+    chosen = EvalSet("small", PASSAGES, (Question("q", "le sucre", frozenset(), "c"),), EMBEDDED)
+    with pytest.raises(RetrievalError, match="none of 1 questions has an answer"):
+        scoring.evaluate(chosen, scoring.open_searcher(chosen, None, lambda _: None), lambda _: None)
 
 
 def test_the_notes_and_the_queries_that_ship_make_a_set() -> None:
@@ -96,8 +103,12 @@ def test_a_wrong_set_is_named(tmp_path: Path, line: str, said: str) -> None:
 
 def test_a_set_of_ones_own(tmp_path: Path) -> None:
     note = json.loads((ROOT / "data" / "notes" / "kant.jsonl").read_text(encoding="utf-8").splitlines()[0])["id"]
-    lines = [{"id": "a", "question": "Quoi ?", "relevant": [note]}, {"id": "b", "question": "Le PSG ?", "relevant": []}]
-    (tmp_path / "set.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    lines = [
+        {"id": "a", "question": "Q\u2028?", "relevant": [note]},
+        {"id": "b", "question": "Le PSG ?", "relevant": []},
+    ]
+    text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    (tmp_path / "set.jsonl").write_text(text, encoding="utf-8")
     chosen = scoring.read_questions(tmp_path / "set.jsonl", ROOT / "data" / "notes")
     assert [len(question.relevant) for question in chosen.questions] == [1, 0]
 

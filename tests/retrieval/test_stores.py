@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from retrieval.indexing import Given, Report, index_files
 from retrieval.memory_store import MemoryStore
 from retrieval.passages import EVERYTHING, Filter, Passage, query_tokens
 from retrieval.ranking import COARSE_FROM, Legs, Lexical
+from retrieval.rerank import SentenceReranker
 from retrieval.store import FORMAT, Searcher, Store, open_builder, open_store
 
 WEIGHT = 0.1  # the tiny embedder knows letters alone
@@ -182,6 +184,29 @@ def test_a_bad_file_is_named_and_the_others_go_on(address: str, tmp_path: Path, 
     assert report.about.passages == 5
 
 
+def test_an_id_may_move_to_another_file(address: str, tmp_path: Path) -> None:
+    """A file that is renamed, and two that change names."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    index(address, [write_texts(folder / "z.jsonl").parent], None)
+    (folder / "z.jsonl").rename(folder / "a.jsonl")
+    assert index(address, [folder], None).failed == {}
+    write_texts(folder / "b.jsonl", {"Z": ("Kant", "Logique", "Un autre texte.", ())})
+    index(address, [folder], None)
+    for old, new in ("ax", "ba", "xb"):
+        (folder / f"{old}.jsonl").rename(folder / f"{new}.jsonl")
+    report = index(address, [folder], None)
+    assert (report.about.passages, report.failed, len(report.added)) == (6, {}, 2)
+
+
+def test_ids_of_xml_are_those_of_their_document(address: str, tmp_path: Path) -> None:
+    for name in "ab":
+        body = f'<body><p xml:id="p1">Le texte {name}.</p><p xml:id="p2">Sa suite.</p></body>'
+        (tmp_path / f"{name}.xml").write_text(f'<TEI xmlns="http://www.tei-c.org/ns/1.0"><text>{body}</text></TEI>')
+    report = index(address, [tmp_path / "a.xml", tmp_path / "b.xml"], None)
+    assert (report.failed, report.about.passages) == ({}, 4)
+
+
 def test_nothing_to_index_is_an_error(address: str, tmp_path: Path, embedder: LlamaEmbedder) -> None:
     with pytest.raises(RetrievalError, match="does not exist"):
         index(address, [tmp_path / "absent"], embedder)
@@ -289,6 +314,63 @@ def test_a_damaged_file_is_named(tmp_path: Path, embedder: LlamaEmbedder) -> Non
         open_store(folder)
 
 
+@pytest.mark.parametrize("damage", ["file", "version", "format"])
+def test_to_index_again_mends_a_damaged_index(damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder, path = tmp_path / "index", write_texts(tmp_path / "a.jsonl")
+    index(str(folder), [path], None)
+    version = folder / (folder / "current").read_text()
+    about = version / "about.json"
+    if damage == "file":
+        (version / "passages.sqlite").write_bytes(b"")
+    elif damage == "version":
+        (folder / "current").write_text("v000007")
+    else:
+        about.write_text(about.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
+    open_builder(folder, None).close()
+    assert damage == "version" or about.is_file()  # nothing goes before the new one is whole
+    caplog.clear()
+    assert index(str(folder), [path], None).about.passages == 5
+    assert "begun anew" in caplog.text
+    assert ids(str(folder), "le sucre fond") == ["B1"]
+    assert len(list(folder.glob("v*"))) == 1
+
+
+def test_to_index_again_mends_a_description_in_lance(tmp_path: Path, embedder: LlamaEmbedder) -> None:
+    lancedb, pyarrow = pytest.importorskip("lancedb"), pytest.importorskip("pyarrow")
+    address, path = f"lancedb://{tmp_path}/db/texts", write_texts(tmp_path / "a.jsonl")
+    index(address, [path], embedder)
+    damaged = pyarrow.table({"about": ["{"]})
+    lancedb.connect(tmp_path / "db").create_table("texts__about", data=damaged, mode="overwrite")
+    assert index(address, [path], embedder).about.passages == 5
+    assert ids(address, "le sucre fond", embedder)[0] == "B1"
+
+
+def test_a_folder_of_other_files_is_no_index_and_stays_as_it_is(tmp_path: Path) -> None:
+    kept = [tmp_path / name / "cours.txt" for name in ("vérité", "vie", "next", "v1")]
+    for path in kept:
+        path.parent.mkdir()
+        path.write_text("Un cours.", encoding="utf-8")
+    with pytest.raises(RetrievalError, match="holds other files"):
+        open_builder(tmp_path, None)
+    put_one(tmp_path / "index", "a")
+    (tmp_path / "index" / "vie.txt").touch()  # of whoever keeps something beside an index
+    put_one(tmp_path / "index", "b")
+    assert all(path.is_file() for path in (*kept, tmp_path / "index" / "vie.txt"))
+
+
+def test_where_nothing_can_be_written_one_line_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    for place in (tmp_path / "a.txt", Path("/proc/none")):
+        with pytest.raises(RetrievalError, match="cannot be written"):
+            open_builder(place, None)
+    builder = open_builder(tmp_path / "index", None)
+    (tmp_path / "index" / "v000001.partial").touch()  # in the way of the commit
+    builder.put("a", "digest", [Passage("a", "Un texte.")], None)
+    with pytest.raises(RetrievalError, match="cannot be written"):
+        builder.commit()
+    builder.close()
+
+
 def test_an_index_of_another_version_is_refused(tmp_path: Path, embedder: LlamaEmbedder) -> None:
     folder = tmp_path / "index"
     index(str(folder), [write_texts(tmp_path / "a.jsonl")], embedder)
@@ -348,7 +430,7 @@ def test_lance_removes_no_version_before_the_next_one_is_named(
     tmp_path: Path, embedder: LlamaEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if every version were older than the limit after which LanceDB removes it."""
-    lancedb = pytest.importorskip("lancedb")
+    pytest.importorskip("lancedb")
     from retrieval import lance_store
 
     class Killed(lance_store.LanceBuilder):
@@ -364,7 +446,44 @@ def test_lance_removes_no_version_before_the_next_one_is_named(
     assert ids(address, "le sucre fond", embedder)[0] == "B1"
     assert index(address, [path], embedder).about.passages == 6
     assert ids(address, "autre texte", embedder)[0] == "Z"
-    assert len(lancedb.connect(tmp_path / "db").open_table("texts").list_versions()) <= 2
+
+
+def test_lance_keeps_a_version_that_is_read_for_a_while_after_it_was_replaced(
+    tmp_path: Path, embedder: LlamaEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However old it is: what counts is since when there is another."""
+    lancedb = pytest.importorskip("lancedb")
+    from retrieval import lance_store
+
+    def numbers() -> list[int]:
+        table = lancedb.connect(tmp_path / "db").open_table("texts")
+        return [one["version"] for one in table.list_versions()]
+
+    address, path = f"lancedb://{tmp_path}/db/texts", write_texts(tmp_path / "a.jsonl")
+    monkeypatch.setattr(lance_store, "KEPT", timedelta(seconds=0.5))
+    index(address, [path], embedder)
+    first, opened = numbers(), Searcher(open_store(address), embedder)
+    time.sleep(0.6)
+    write_texts(path, {"Z": ("Kant", "Logique", "Un autre texte.", ())})
+    index(address, [path], embedder)
+    assert opened.search("le sucre fond", 1).hits[0].passage.id == "B1"
+    monkeypatch.setattr(lance_store, "TIDYING", timedelta(0))
+    time.sleep(0.6)
+    write_texts(path)
+    index(address, [path], embedder)
+    assert min(numbers()) > max(first)
+
+
+def test_a_passage_found_by_words_has_its_own_cosine(address: str, tmp_path: Path, embedder: LlamaEmbedder) -> None:
+    index(address, [write_texts(tmp_path / "a.jsonl")], embedder)
+    store = open_store(address)
+    vector = embedder.passages([TEXTS["E3"][2]])[0]
+    found = store.candidates(query_tokens("le sucre"), vector, pool=1)
+    passages = store.fetch(found.rows.tolist())
+    assert {one.id for one in passages} == {"B1", "E3"}
+    exact = embedder.passages([one.embedded_text for one in passages]) @ vector
+    assert found.dense == pytest.approx(exact, abs=2e-3)
+    store.close()
 
 
 def test_two_writers_do_not_meet(tmp_path: Path, embedder: LlamaEmbedder) -> None:
@@ -426,6 +545,16 @@ def test_two_neighbours_are_a_word_of_their_own(kind: str, tmp_path: Path, monke
     monkeypatch.setattr(f"retrieval.{kind}_store.PAIRED_UP_TO", 1)
     single = scores(tmp_path / "single")
     assert single["together"] == pytest.approx(single["apart"], rel=0.1)
+
+
+def test_what_is_looked_at_again_comes_before_the_rest(embedder: LlamaEmbedder) -> None:
+    passages = [Passage(str(n), f"{'le sucre fond ' * (n + 1)}{'xyz zyx '[: n % 9]}") for n in range(8)]
+    store = MemoryStore("many", passages, embedder.passages([one.text for one in passages]), embedder.id)
+    second = SentenceReranker(embedder)
+    hits = Searcher(store, embedder, reranker=second, reranked=3).search("le sucre fond", 8).hits
+    scores = [hit.score for hit in hits]
+    assert len(scores) > 3
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_the_author_and_the_work_of_a_file_can_be_given(tmp_path: Path) -> None:
