@@ -33,6 +33,7 @@ from corpus.mix import (
     exercise_rows,
     is_held_out,
     mix,
+    must_be_new,
     note_rows,
     prose_count,
     second_mix,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from corpus.server.workshop import Workshop
 
 LOCAL = "127.0.0.1"
+EVERYWHERE = ("0.0.0.0", "::", "0", "")  # noqa: S104  refused
 app = typer.Typer(help="Check our texts and make training files of them.", no_args_is_help=True, add_completion=False)
 talk = Console(stderr=True)
 
@@ -115,9 +117,7 @@ def augment_command(
     """Make three more exercises of each base exercise: other contents, voices and forms, the logic kept or denied."""
     target = out or data / AUGMENTED
     rows = augment_file(data / EXERCISES, seed=seed)
-    if force:
-        target.unlink(missing_ok=True)
-    write_rows(rows, target, compact=True)
+    write_rows(rows, target, compact=True, force=force)
     counts = {key: dict(Counter(row[key] for row in rows)) for key in ("philosopher", "form", "register", "split")}
     counts["transforms"] = dict(Counter(name for row in rows for name in row["transforms"]))
     if as_json:
@@ -139,11 +139,10 @@ def split_command(
     for row in rows:
         messages = exercise_messages(parse_exercise(row, row["id"]))
         made[parts[row["id"]]].append({"messages": messages, "group": row.get("base", row["id"]), "kind": "exercise"})
+    paths = {name: out / f"{name}.jsonl" for name in made}
+    must_be_new(*paths.values(), force=force)
     for name, many in made.items():
-        path = out / f"{name}.jsonl"
-        if force:
-            path.unlink(missing_ok=True)
-        write_rows(many, path)
+        write_rows(many, paths[name], force=force)
     typer.echo(f"{out}: {', '.join(f'{name} {len(many)}' for name, many in made.items())}", err=True)
 
 
@@ -168,6 +167,7 @@ def mix_command(
 ) -> None:
     """Make the training file and the held-out file of dialogues, exercises and slices of general French."""
     held_out_path = eval_out or out.with_name(f"{out.stem}.eval.jsonl")
+    must_be_new(out, held_out_path, force=force)
     dialogues, exercises = load_dialogues(data / "dialogues"), trained_exercises(data, drills, seed)
     trained = sum(not is_held_out(one.id) for one in dialogues) + len(exercise_rows(exercises, seed=seed))
     slices: list[str] = []
@@ -178,9 +178,7 @@ def mix_command(
         slices = draw_slices(read_french(folder), wanted, seed)
     mixed = mix(dialogues, load_notes(data / "notes"), exercises, slices, seed=seed)
     for rows, path in ((mixed.train, out), (mixed.held_out, held_out_path)):
-        if force:
-            path.unlink(missing_ok=True)
-        write_rows(rows, path)
+        write_rows(rows, path, force=force)
     counts = {kind: sum(row["kind"] == kind for row in mixed.train) for kind in ("dialogue", "exercise", "prose")}
     counts["held_out"] = len(mixed.held_out)
     if as_json:
@@ -193,7 +191,7 @@ def talks_on_notes(data: Path, notes: Mapping[str, NoteFields], seed: int) -> li
     """Return talks in which each question of data/queries is answered with its note."""
     rows: list[Row] = []
     for path in sorted((data / "queries").glob("*.jsonl")):
-        queries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        queries = [row for _, row in read_objects(path)]
         rows += note_rows(queries, notes, path.stem, seed=seed)
     return rows
 
@@ -216,9 +214,7 @@ def mix_notes(
     said_back = talks_on_notes(data, notes, seed)
     others = exercise_rows(load_more(data / MORE), seed=seed) if more else []
     rows = second_mix(first, said_back + others, dialogues=dialogues, exercises=exercises, seed=seed)
-    if force:
-        out.unlink(missing_ok=True)
-    write_rows(rows, out)
+    write_rows(rows, out, force=force)
     typer.echo(f"{out}: {len(said_back)} talks on notes, {len(others)} of other exercises, {len(rows)} rows", err=True)
 
 
@@ -241,9 +237,7 @@ def mix_schemes(
     every = talks_on_notes(data, known, seed)
     said_back = random.Random(seed).sample(every, min(notes, len(every)))  # noqa: S311  a choice, not a secret
     rows = second_mix(mixed, said_back, dialogues=dialogues, exercises=talks, seed=seed)
-    if force:
-        out.unlink(missing_ok=True)
-    write_rows(rows, out)
+    write_rows(rows, out, force=force)
     typer.echo(f"{out}: {len(exercises)} exercises in {talks} talks among {len(rows)} rows", err=True)
 
 
@@ -301,7 +295,7 @@ def serve(
     from corpus.server.routes import build_app
 
     secret = load_settings().corpus_token
-    if host != LOCAL and (secret is None or host == "0.0.0.0"):  # noqa: S104  refused
+    if host != LOCAL and (secret is None or host in EVERYWHERE):
         raise CorpusError(f"--host {host}: set BAF_CORPUS_TOKEN, and name the one address by which agents call.")
     workshop = open_workshop(domain, state, target, seed, schema, seed_corpus, known, lease, later=True)
     try:

@@ -1,6 +1,5 @@
 """What our texts must keep to, and every place where they do not. Knows dialogues and exercises; changes nothing."""
 
-import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -199,8 +198,7 @@ def read_questions(path: Path) -> list[tuple[str, str]]:
     """Return `(id, question)` of the examination questions; none where there is no such file."""
     if not path.exists():
         return []
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [(row["id"], row["question"]) for row in rows]
+    return [(row["id"], row["question"]) for _, row in read_objects(path)]
 
 
 def check_examination(dialogues: Sequence[Dialogue], questions: Sequence[tuple[str, str]]) -> Iterator[str]:

@@ -119,10 +119,10 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     try:
         content = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
-        lines = content.decode("utf-8").splitlines()
+        lines = content.decode("utf-8").split("\n")  # not at U+2028, which may stand in a text
     except (OSError, UnicodeDecodeError, lzma.LZMAError) as error:
         raise CorpusError(f"{path} cannot be read: {error}. Restore the file, in UTF-8.") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
         where = f"{path.name}:{number}"
         try:
             row = json.loads(line)
@@ -313,12 +313,3 @@ def load_more(path: Path) -> list[Exercise]:
         CorpusError: The file cannot be read, or a line is wrong.
     """
     return [parse_more(row, where) for where, row in read_objects(path)]
-
-
-def load_exercises(path: Path) -> list[Exercise]:
-    """Read the scheme exercises, in order.
-
-    Raises:
-        CorpusError: The file cannot be read, or a line is wrong.
-    """
-    return [parse_exercise(row, where) for where, row in read_objects(path)]

@@ -115,7 +115,6 @@ def mix(
     prose: Sequence[str],
     *,
     seed: int = 0,
-    no_hint_share: float = NO_HINT_SHARE,
 ) -> Mixed:
     """Return the rows to train on and those held out.
 
@@ -127,7 +126,6 @@ def mix(
         exercises: Ours, both splits.
         prose: Slices for training.
         seed: Of the hints that are left out and of the order.
-        no_hint_share: Of the training exchanges, how many go without their hint.
 
     Raises:
         CorpusError: An exchange names a note that does not exist.
@@ -139,7 +137,7 @@ def mix(
         if is_held_out(dialogue.id):
             rows, dropped = held_out, [False] * len(dialogue.exchanges)
         else:
-            rows, dropped = train, [chance.random() < no_hint_share for _ in dialogue.exchanges]
+            rows, dropped = train, [chance.random() < NO_HINT_SHARE for _ in dialogue.exchanges]
         rows.append({"messages": dialogue_messages(dialogue, notes, dropped), "group": dialogue.id, "kind": "dialogue"})
     train += exercise_rows((one for one in exercises if one.split == "train"), seed=seed)
     train += [{"text": text, "group": f"prose-{number}", "kind": "prose"} for number, text in enumerate(prose, 1)]
@@ -209,19 +207,30 @@ def prose_count(examples: int) -> int:
     return round(examples * PROSE_SHARE / (1 - PROSE_SHARE))
 
 
-def write_rows(rows: Sequence[Row], path: Path, *, compact: bool = False) -> None:
+def must_be_new(*paths: Path, force: bool = False) -> None:
+    """Refuse to write where something stands, before the first of several files is written.
+
+    Raises:
+        CorpusError: One of them exists, and `force` is not given.
+    """
+    for path in () if force else paths:
+        if path.exists():
+            raise CorpusError(f"{path} exists and is never overwritten. Move it, pass another name, or --force.")
+
+
+def write_rows(rows: Sequence[Row], path: Path, *, compact: bool = False, force: bool = False) -> None:
     """Write a JSONL file under its final name last.
 
     Args:
         rows: One a line.
         path: Its final name.
         compact: No space between keys and values: a twentieth less, for a file that is kept.
+        force: Replace a file that exists, once the new one is whole.
 
     Raises:
         CorpusError: The file exists.
     """
-    if path.exists():
-        raise CorpusError(f"{path} exists and is never overwritten. Move it, pass another name, or --force.")
+    must_be_new(path, force=force)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     signs = (",", ":") if compact else (", ", ": ")

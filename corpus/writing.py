@@ -4,6 +4,7 @@ Knows the server's routes and the `Engine` protocol; knows no domain, and keeps 
 """
 
 import asyncio
+import math
 import re
 import time
 from collections import Counter
@@ -53,7 +54,8 @@ class Writers:
         idle_s: float = IDLE_S,
     ) -> None:
         self._engine, self._client, self._name = engine, client, name
-        self._left, self._params, self._idle_s = cases, params, idle_s
+        self._left: float = math.inf if cases is None else cases
+        self._params, self._idle_s = params, idle_s
         self.counts: Counter[str] = Counter()
 
     async def run(self, agents: int, on_change: Callable[[Mapping[str, int]], None] = lambda _: None) -> None:
@@ -72,15 +74,15 @@ class Writers:
 
     async def _agent(self, agent: str, on_change: Callable[[Mapping[str, int]], None]) -> None:
         idle_since: float | None = None
-        while self._left is None or self._left > 0:
+        while self._left > 0:
+            self._left -= 1  # before asking: the others look at it meanwhile
             given = await self._next(agent)
             if given["state"] == "leased":
                 idle_since = None
-                if self._left is not None:
-                    self._left -= 1
                 await self._case(agent, given)
                 on_change(self.counts)
                 continue
+            self._left += 1
             now = time.monotonic()
             idle_since = now if idle_since is None else idle_since
             if given["state"] == "done" or now - idle_since >= self._idle_s:
@@ -110,7 +112,7 @@ class Writers:
                     text = await self._text(asked, agent)
                     answer = await self._post("/submit-case", {**held, "case_text": text}, may_refuse=True)
                     told = answer.json()
-                    if answer.status_code == httpx.codes.CONFLICT:  # expired and settled by somebody else meanwhile
+                    if answer.status_code in (403, 404, 409):  # expired and somebody else's meanwhile, or unknown
                         self.counts["lost"] += 1
                         settled = True
                         return
@@ -140,7 +142,11 @@ class Writers:
             until = expires_at
             while True:
                 await asyncio.sleep(max(0.05, (until - time.time()) / 3))
-                answer = await self._post("/renew-lease", held, may_refuse=True)
+                try:
+                    answer = await self._post("/renew-lease", held, may_refuse=True)
+                except CorpusError:  # a server that starts again; the submission says so of one that is gone
+                    await asyncio.sleep(1)
+                    continue
                 if answer.is_error:  # settled or expired: the next submission is told so
                     return
                 until = answer.json()["expires_at"]

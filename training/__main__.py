@@ -49,7 +49,7 @@ def _recipe(path: Path, no_4bit: bool, **given: Any) -> Recipe:
 def run(
     recipe: Annotated[Path, typer.Argument(help="A YAML file, e.g. training/recipes/demo_philosophers.yaml.")],
     form: Annotated[str | None, typer.Option(help="One of the recipe's forms, e.g. t4 or smoke.")] = None,
-    train_file: Annotated[Files, typer.Option(help="JSONL to train on; may be given several times.")] = None,
+    train_file: Annotated[Files, typer.Option(help="JSONL to train on, all of it; may be given several times.")] = None,
     eval_file: Annotated[Files, typer.Option(help="JSONL that is held out; likewise.")] = None,
     output_dir: Annotated[Path | None, typer.Option(help="New folder for the results.")] = None,
     base_model: Annotated[str | None, typer.Option(help="Checkpoint folder, or owner/name on the Hub.")] = None,

@@ -166,6 +166,7 @@ def card(summary: dict[str, Any]) -> str:
         warning = f"\n> **A smoke run, no model to use**: it was limited to {limits}.\n"
     memory = ", ".join(f"{key.split('_')[0]} {value / GB:.2f} GB" for key, value in summary["peak_memory"].items())
     frozen = ", ".join(summary["frozen"]) or "–"
+    both = data["eval"]["trained_on_too"]
     facts = {
         "base": summary["base"]["name"] + (f" at {summary['base']['revision']}" if summary["base"]["revision"] else ""),
         "held out, lowest loss": f"{summary['best_eval_loss']:.4f} nats a token, at step {summary['best_step']}",
@@ -177,7 +178,8 @@ def card(summary: dict[str, Any]) -> str:
         "base held in, computed in": f"{summary['quantization']}, {summary['precision']} on {summary['device']}",
         "trained": f"{summary['trainable_parameters']:,} numbers, {summary['trainable_share']:.3%}",
         "frozen, proved by hash": frozen,
-        "examples": f"{data['train']['examples']} and {data['eval']['examples']} held out",
+        "examples": f"{data['train']['examples']} and {data['eval']['examples']} held out"
+        + (f", {both} of them trained on too" if both else ""),
         "tokens": f"{data['train']['tokens']:,}, of them {data['train']['trained_tokens']:,} in the loss",
     }
     rows = "\n".join(f"| {key} | {_shown(value)} |" for key, value in facts.items())

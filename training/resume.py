@@ -26,9 +26,16 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the hexadecimal hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the hexadecimal hash of a file.
+
+    Raises:
+        TrainingError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read ({error}).") from None
 
 
 def _hashes(paths: Sequence[Path]) -> str | dict[str, str]:
@@ -54,6 +61,13 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return keys + [key for key in HASHES if before.get(key, now[key]) != now[key]]
 
 
+def _checkpoints(out: Path) -> list[Path]:
+    """Return the whole checkpoints of a run, the newest last."""
+    whole = (path.parent for path in out.glob("checkpoint-*/trainer_state.json"))  # written last of each
+    found = {path.name.removeprefix("checkpoint-"): path for path in whole}
+    return [found[step] for step in sorted(filter(str.isdecimal, found), key=int)]  # others are somebody's copies
+
+
 def find_checkpoint(recipe: Recipe, wanted: str | None) -> Path | None:
     """Check the output folder and return the checkpoint to go on from; None begins anew.
 
@@ -64,26 +78,26 @@ def find_checkpoint(recipe: Recipe, wanted: str | None) -> Path | None:
     Raises:
         TrainingError: The folder exists, or there is nothing to resume, or the run was another one or is complete.
     """
+    out = recipe.output_dir
+    if (out / "training_summary.json").is_file():
+        raise TrainingError(f"{out} holds a complete run. Move it, or pass another --output-dir.")
+    found = _checkpoints(out)
     if wanted is None:
-        if recipe.output_dir.exists():
-            raise TrainingError(
-                f"{recipe.output_dir} exists and is never overwritten. Move it, pass another --output-dir, "
-                "or go on with --resume-from-checkpoint last."
-            )
+        if out.exists():
+            way = ", or go on with --resume-from-checkpoint last" if found else ""
+            raise TrainingError(f"{out} exists and is never overwritten. Move it, or pass another --output-dir{way}.")
         return None
-    whole = (path.parent for path in recipe.output_dir.glob("checkpoint-*/trainer_state.json"))  # written last of each
-    found = sorted(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))
     if wanted == "last" and not found:
-        raise TrainingError(f"No checkpoint in {recipe.output_dir} is whole; start without --resume-from-checkpoint.")
+        raise TrainingError(f"No checkpoint in {out} is whole; move it and start without --resume-from-checkpoint.")
     checkpoint = found[-1] if wanted == "last" else Path(wanted)
     if not (checkpoint / "trainer_state.json").is_file():
         raise TrainingError(f"{checkpoint} is no checkpoint; expected a folder with trainer_state.json, or `last`.")
-    written = recipe.output_dir / "started.json"
+    if checkpoint.resolve().parent != out.resolve():
+        raise TrainingError(f"{checkpoint} is of another run than {out}; pass one of its own, or `last`.")
+    written = out / "started.json"
     if not written.is_file():
         raise TrainingError(f"{written} is missing: what this run was is unknown; start it anew elsewhere.")
     different = _differences(json.loads(written.read_text(encoding="utf-8")), started(recipe))
     if different:
-        raise TrainingError(
-            f"The run in {recipe.output_dir} was another one: {', '.join(different)} changed. Start anew."
-        )
+        raise TrainingError(f"The run in {out} was another one: {', '.join(different)} changed. Start anew.")
     return checkpoint

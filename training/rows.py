@@ -48,9 +48,12 @@ def read_rows(paths: Sequence[Path], *, split: str | None = None, limit: int | N
         limit: Lines after so many are not read.
 
     Raises:
-        TrainingError: A file cannot be read or gives nothing, or a line is of no known shape.
+        TrainingError: A file is missing, cannot be read or gives nothing, or a line is of no known shape.
     """
     rows: list[Row] = []
+    for path in paths:
+        if not path.is_file():  # of those too that the limit leaves unread, as a run keeps the hash of each
+            raise _unread(path, "no such file")
     for path in paths:
         before, others = len(rows), set[str]()
         for where, line in _lines(path):
@@ -65,10 +68,13 @@ def read_rows(paths: Sequence[Path], *, split: str | None = None, limit: int | N
             rows.append(to_row(row, where))
         if others and len(rows) == before:
             raise TrainingError(f"{path} has no line whose split is {split!r}; it has {', '.join(sorted(others))}.")
-    if not rows:
-        names = ", ".join(map(str, paths))
-        raise TrainingError(f"{names} holds no line; expected one JSON object a line.")
+        if len(rows) == before:
+            raise TrainingError(f"{path} holds no line; expected one JSON object a line.")
     return rows
+
+
+def _unread(path: Path, why: object) -> TrainingError:
+    return TrainingError(f"{path} cannot be read ({why}). The recipe's first lines say how to make it.")
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -77,7 +83,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
             for number, line in enumerate(file, 1):
                 yield f"{path.name}:{number}", line
     except (OSError, UnicodeDecodeError) as error:
-        raise TrainingError(f"{path} cannot be read ({error}). The recipe's first lines say how to make it.") from None
+        raise _unread(path, error) from None
 
 
 def _object(line: str, where: str) -> dict[str, Any]:

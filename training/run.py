@@ -63,6 +63,12 @@ class Prepared:
     held_out: list[Example]
     estimate: Estimate
 
+    @property
+    def learnt_too(self) -> list[Example]:
+        """Held-out examples that stand in the training files as well: what they measure is memory."""
+        known = {one.ids for one in self.train}
+        return [one for one in self.held_out if one.ids in known]
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -103,7 +109,10 @@ def prepare(recipe: Recipe, *, hub_token: str | None = None) -> Prepared:
     held = choose_held(recipe, torch)
     found = estimate(empty_model(base), recipe, held, train)
     check_room(found, recipe)
-    return Prepared(recipe, base, held, tokenizer, train, held_out, found)
+    prepared = Prepared(recipe, base, held, tokenizer, train, held_out, found)
+    if both := prepared.learnt_too:
+        log.warning("%d of %d held-out examples are trained on too: %s …", len(both), len(held_out), both[0].where)
+    return prepared
 
 
 def _check_trackers(recipe: Recipe) -> None:
@@ -267,11 +276,12 @@ def run(
     clock = Clock()
     trainer.add_callback(watch(clock, on_step))
     data = {"train": counted(prepared.train), "eval": counted(prepared.held_out)}
+    data["eval"]["trained_on_too"] = len(prepared.learnt_too)
     log.info("Training on %s", json.dumps(data))
     # The trainer prints its losses on stdout, which belongs to data.
     with stop_requests(clock.stop), contextlib.redirect_stdout(sys.stderr):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if clock.stop.is_set():
+    if clock.stopped:
         raise TrainingError(
             f"Stopped at step {trainer.state.global_step} and saved; go on with --resume-from-checkpoint last."
         )

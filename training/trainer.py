@@ -1,11 +1,17 @@
-"""TRL's trainer with batches of like length, in an order that a resumed run finds again. Knows no recipe."""
+"""TRL's trainer with batches of like length, in an order that a resumed run finds again. Knows no recipe.
+
+Its held-out loss is the mean over tokens, as the training loss is, whatever the batches.
+"""
 
 import random
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from torch.utils.data import Sampler
 from trl import SFTTrainer
+
+from training.examples import IGNORED
 
 BATCHES_SORTED_TOGETHER = 50  # enough for little padding, few enough that batches differ from epoch to epoch
 
@@ -51,7 +57,19 @@ class LengthOrder(Sampler[int]):
 
 
 class OrderedTrainer(SFTTrainer):  # type: ignore[misc]
-    """`SFTTrainer` with `LengthOrder`."""
+    """`SFTTrainer` with `LengthOrder`, and a held-out loss in nats a token."""
+
+    @cached_property
+    def _tokens_each(self) -> float:
+        """Trained tokens of a held-out example, on the average."""
+        rows = self.eval_dataset["labels"]
+        return float(sum(label != IGNORED for row in rows for label in row) / len(rows))
+
+    def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Any, None, None]:
+        """Return a batch's loss, weighed by its trained tokens: transformers takes the mean over examples."""
+        loss, _logits, _labels = super().prediction_step(model, inputs, prediction_loss_only=True)
+        labels = inputs["labels"]
+        return loss * ((labels != IGNORED).sum() / (len(labels) * self._tokens_each)), None, None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthOrder:
         """Override the hook that transformers asks for the order of the examples."""

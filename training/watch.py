@@ -21,12 +21,14 @@ class Clock:
 
     Attributes:
         stop: Set when somebody asked the run to stop.
+        stopped: Whether a step was the last one for that reason; a run whose steps are all made is complete.
         seconds: In steps.
         steps: Timed.
         began: When the step in progress began.
     """
 
     stop: threading.Event = field(default_factory=threading.Event)
+    stopped: bool = False
     seconds: float = 0.0
     steps: int = 0
     began: float = 0.0
@@ -66,12 +68,13 @@ def watch(clock: Clock, on_step: Callable[[int], None] | None) -> Any:
             clock.steps += 1
             if on_step is not None:
                 on_step(state.global_step)
-            if clock.stop.is_set():
+            if clock.stop.is_set() and state.global_step < state.max_steps:
+                clock.stopped = True
                 control.should_save = control.should_training_stop = True
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
             # An evaluation that is due here is done: the resumed run begins behind it. One in mid-epoch is not due.
-            if clock.stop.is_set() and abs(state.epoch - round(state.epoch)) > WHOLE:
+            if clock.stopped and abs(state.epoch - round(state.epoch)) > WHOLE:
                 control.should_evaluate = control.should_save = False
 
     return Watch()

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from corpus.check import plain
+from corpus.dialogues import REFUSED
 from corpus.logic import LETTERS
 from corpus.schemes.bank import Entry
 from corpus.schemes.french import Slots, capital, plain_start, que, si
 from corpus.schemes.surfaces import CONCLUDES, INVALID, PROBABLE, VALID, Restating, SchemeSurfaces, Surface
 from errors import CorpusError
 
-REFUSED = "On ne peut pas conclure"
 _NEGATES = re.compile(r"\bfau(?:x|sse)\b|\bnul ne\b|\btort de\b", re.IGNORECASE)
 # Somebody or something particular: « Hugo », « ce port », « les deux amis »; not « la joie », « on », « Dieu ».
 _PARTICULAR = re.compile(r"(?:ce|cet|cette|ces|les deux|deux) (\w+)|([A-ZÉ]\w+)|.* ([A-ZÉ]\w+)")

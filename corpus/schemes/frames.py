@@ -94,10 +94,9 @@ class Filling:
         one, many, gender = self.word("nouns")
         return Noun(one, many, gender == "f")
 
-    def adjectives(self, noun: Noun, count: int, *, plural: bool = False) -> list[str]:
+    def adjectives(self, noun: Noun, count: int) -> list[str]:
         """Return adjectives that agree with a noun."""
-        forms = [pair[noun.feminine] for pair in self.others("adjectives", count)]
-        return [form if form.endswith("s") or not plural else f"{form}s" for form in forms]
+        return [pair[noun.feminine] for pair in self.others("adjectives", count)]
 
     def clause(self) -> tuple[str, str]:
         """Return a clause about somebody's something, and its negation."""

@@ -16,6 +16,7 @@ TOON, JSON = "ATTENDU.toon", "ATTENDU.json"
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _HEADING = re.compile(r"^#{1,6} .*$", re.MULTILINE)
+_BEFORE = re.compile(r"(?:\s|<!--.*?-->|^#{1,6} [^\n]*)*", re.DOTALL | re.MULTILINE)  # what is no part of a text
 
 
 def read_case_files(folder: Path) -> list[Found]:
@@ -44,11 +45,13 @@ def _read(path: Path, root: Path) -> Found:
     dimensions = said.get("dimensions", {}) if isinstance(said, dict) else None
     if not isinstance(dimensions, dict) or not all(isinstance(level, str) for level in dimensions.values()):
         raise CorpusError(f"{path}: front matter: expected dimensions with a level each, in quotes.")
-    body = _HEADING.sub("", _COMMENT.sub("", content[front.end() :] if front else content))
+    begin = front.end() if front else 0
+    body = _HEADING.sub("", _COMMENT.sub("", content[begin:]))
     text = re.sub(r"\n{3,}", "\n\n", body).strip()
     if not text:
         raise CorpusError(f"{path}: no text under its headings; write the case, or remove the file.")
-    line = content[: content.index(text[:20].splitlines()[0])].count("\n") + 1
+    before = _BEFORE.match(content, begin)
+    line = content[: before.end() if before else begin].count("\n") + 1
     return Found("enonce", f"{path.relative_to(root)}:{line}", text, dimensions, _expected(path.parent))
 
 

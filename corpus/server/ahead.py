@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 
 from corpus.server.domain import Domain
@@ -9,6 +10,9 @@ from corpus.server.paths import reached
 from corpus.server.quotas import Cell
 from corpus.server.sampler import Sampler
 from corpus.server.targets import Target
+from errors import CorpusError
+
+CELLS = 20  # tried: one for which the domain makes no target must not stop all the others
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,22 @@ class Future:
         """Return the next instruction, counted as served here; None when nothing can be given now.
 
         Raises:
-            CorpusError: The domain makes no target for the cell.
+            CorpusError: The domain makes no target for the cell, nor for others.
         """
         cell = self.sampler.peek()
         if cell is None:
             return None
+        try:
+            return self._with_target(domain, cell)
+        except CorpusError:
+            for again in range(1, CELLS):
+                other = self.sampler.peek(again)
+                with suppress(CorpusError):
+                    if other is not None:
+                        return self._with_target(domain, other)
+            raise
+
+    def _with_target(self, domain: Domain, cell: Cell) -> Drawn:
         chance = random.Random(f"{self.seed}:{self.number}")  # noqa: S311  made again by seed
         drawn = Drawn(self.number, self.returned, cell, domain.target(cell, chance, self.reached))
         self.sampler.count(cell)

@@ -74,7 +74,7 @@ class Files:
         self.folder, self._domain = folder, domain
         self._seed_lines = [json_line({"messages": list(one)}) for one in seed_messages]
         schema = json.dumps(domain.schema, sort_keys=True).encode()
-        self._schema = hashlib.sha256(schema).hexdigest()[:12]
+        self.schema = hashlib.sha256(schema).hexdigest()[:12]
         self._open: dict[str, TextIO] = {}
         self._spoken: dict[str, tuple[Target, str, str]] = {}
         self._speaking = threading.Lock()
@@ -202,6 +202,6 @@ class Files:
             "target": one.target,
             "case_text": event["text"],
             "seed": event["seed"],
-            "schema": self._schema,
+            "schema": one.schema or self.schema,
             "toon_spec": event["toon_spec"],
         }

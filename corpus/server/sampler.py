@@ -97,10 +97,16 @@ class Sampler:
         other.unseen, other._met = set(self.unseen), self._met.copy()
         return other
 
-    def peek(self) -> Cell | None:
-        """Return the cell that `draw` gives next, counting nothing; None when nothing can be given now."""
+    def peek(self, again: int = 0) -> Cell | None:
+        """Return the cell that `draw` gives next, counting nothing; None when nothing can be given now.
+
+        Args:
+            again: How many cells proved of no use here: above 0, one of open levels, whatever lags behind.
+        """
         if self.served >= self.wanted:
             return None
+        if again:
+            return self._any(random.Random(f"{self._seed}:{self.issued}:{again}"))  # noqa: S311  as below
         chance = random.Random(f"{self._seed}:{self.issued}")  # noqa: S311  a replay gives the same cells
         if not self.forbidden or self.wanted - self.served > ENDGAME:
             cell = self._best(chance)
@@ -296,6 +302,16 @@ class Sampler:
         allowed = [level for level in self._open(name) if self._allowed((name, level), cell)]
         now, shares, counts = self.served + 1, self._shares[name], self.counts[name]
         return max(allowed, key=lambda level: shares[level] * now - counts[level], default=None)
+
+    def _any(self, chance: random.Random) -> Cell | None:
+        """Return a cell of open levels, those of which most is left more often; None where they do not combine."""
+        cell: Cell = {}
+        for name, quota in self.quotas.items():
+            fitting = [level for level in self._open(name) if self._allowed((name, level), cell)]
+            if not fitting:
+                return None
+            cell[name] = chance.choices(fitting, [quota[level] - self.counts[name][level] for level in fitting])[0]
+        return cell
 
     def _planned(self, chance: random.Random) -> Cell | None:
         """Return a row of a plan for all that is left, so that the last cells still combine."""

@@ -41,6 +41,7 @@ class Instruction:
         refused: The same of the last text refused, or "".
         findings: What was wrong with that one.
         handed: Whether its lease has changed hands, so that the token has to be shown.
+        schema: Hash of the schema that its target was made by; "" in a log of before this was kept.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Instruction:
     refused: str = ""
     findings: tuple[Finding, ...] = ()
     handed: bool = False
+    schema: str = ""
 
 
 @dataclass
@@ -130,8 +132,9 @@ class State:
         self.latest = max(self.latest, event["at"])
         if kind == "issued":
             changed = Instruction(
-                name, event["agent"], event["cell"], event["target"], event["token"], event["expires_at"]
-            )
+                name, event["agent"], event["cell"], event["target"], event["token"], event["expires_at"],
+                schema=event.get("schema", ""),
+            )  # fmt: skip
             self.live[changed.agent] = name
             self.sampler.count(changed.cell)
             self.reached.update(self.paths.intersection(reached(changed.target)))

@@ -166,7 +166,7 @@ class Workshop:
                     return self._record({
                         "event": "issued", "at": now, "id": drawn.id, "agent": agent, "cell": drawn.cell,
                         "target": drawn.target, "token": secrets.token_hex(8),
-                        "expires_at": now + self._lease_s, "toon_spec": TOON_SPEC,
+                        "expires_at": now + self._lease_s, "toon_spec": TOON_SPEC, "schema": self._files.schema,
                     })  # fmt: skip
             if not self._draw_ahead():
                 with self._guard:

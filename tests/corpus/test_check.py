@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from corpus.check import check_all, invites, is_mojibake, opening_of, words
+from corpus.dialogues import load_dialogues, read_objects
 from corpus.logic import follows, parse_formula
 from errors import CorpusError
 
@@ -240,6 +242,23 @@ def test_no_json_and_no_folder(data: Path, tmp_path: Path) -> None:
     assert check_all(data).faults[0].startswith("kant.jsonl:1: no JSON")
     with pytest.raises(CorpusError, match="No folder"):
         check_all(tmp_path / "elsewhere")
+    with (data / "eval" / "questions.jsonl").open("a", encoding="utf-8") as file:
+        file.write("{")
+    with pytest.raises(CorpusError, match=r"questions\.jsonl:2: no JSON"):
+        check_all(data)
+
+
+def test_a_line_ends_where_json_lets_it_end(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", [{"a": "un\u2028deux"}, {"b": "\u0085"}])
+    assert [row for _, row in read_objects(tmp_path / "a.jsonl")] == [{"a": "un\u2028deux"}, {"b": "\u0085"}]
+
+
+def test_a_chain_in_a_dialogue_is_concluded_before_the_question() -> None:
+    chains = [(one.id, exchange.answer) for one in load_dialogues(ROOT / "data" / "dialogues")
+              for exchange in one.exchanges if exchange.scheme == "SH"]  # fmt: skip
+    assert len(chains) > 20
+    told = {name: " ".join(re.split(r"[;:.] ", said)[:-1]) for name, said in chains}
+    assert [name for name, said in told.items() if "donc" not in said.lower()] == []
 
 
 @pytest.mark.parametrize(

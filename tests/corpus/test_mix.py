@@ -18,6 +18,7 @@ from corpus.mix import (
     exercise_rows,
     is_held_out,
     mix,
+    must_be_new,
     note_rows,
     prose_count,
     second_mix,
@@ -160,6 +161,10 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "a.jsonl").read_text(encoding="utf-8") == '{"text": "é"}\n'
     with pytest.raises(CorpusError, match="never overwritten"):
         write_rows([], tmp_path / "new" / "a.jsonl")
+    with pytest.raises(CorpusError, match=r"a\.jsonl exists"):  # before the first of several is written
+        must_be_new(tmp_path / "b.jsonl", tmp_path / "new" / "a.jsonl")
+    write_rows([{"text": "à"}], tmp_path / "new" / "a.jsonl", force=True)
+    assert (tmp_path / "new" / "a.jsonl").read_text(encoding="utf-8") == '{"text": "à"}\n'
 
 
 def test_the_command_line_on_our_own_data(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,20 @@ def test_loci_of_bank_and_base_use_one_spelling() -> None:
         return re.sub(r"\d+", "", locus.split(",")[0])
 
     assert {work(entry.locus) for entry in ENTRIES} <= {work(row["locus"]) for row in BASE_ROWS if row["locus"]}
+
+
+def test_bergson_is_cited_by_the_pages_of_his_notes() -> None:
+    """Another edition would put every essay of a book elsewhere."""
+    noted: dict[str, list[int]] = defaultdict(list)
+    for note in rows_of("notes/bergson.jsonl"):
+        if note["work"] == "La Pensée et le mouvant":
+            essay, _, pages = note["locus"].partition(", p. ")
+            noted[essay] += map(int, re.findall(r"\d+", pages))
+    loci = {row["locus"] for row in (*BASE_ROWS, *AUGMENTED_ROWS)} | {entry.locus for entry in ENTRIES}
+    cited = [found for locus in loci if (found := re.fullmatch(r"PM, (.+), p\. (\d+)(?:-(\d+))?", locus or ""))]
+    assert len(cited) > 4
+    for essay, first, last in (found.groups() for found in cited):
+        assert min(noted[essay]) <= int(first) <= int(last or first) <= max(noted[essay])
 
 
 def test_a_base_exercise_said_again_keeps_its_logic() -> None:

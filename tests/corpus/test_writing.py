@@ -60,11 +60,13 @@ class Scribe(ScriptedEngine):
 
 
 @asynccontextmanager
-async def opened(folder: Path, total: int, lease_s: float = 60) -> AsyncIterator[tuple[Workshop, httpx.AsyncClient]]:
+async def opened(
+    folder: Path, total: int, lease_s: float = 60, transport: httpx.AsyncBaseTransport | None = None
+) -> AsyncIterator[tuple[Workshop, httpx.AsyncClient]]:
     workshop = Workshop(folder, load_domain("schemes"), total=total, seed=1, lease_s=lease_s)
     try:
         with serving(build_app(workshop)) as url:
-            async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=url, trust_env=False, transport=transport) as client:
                 yield workshop, client
     finally:
         workshop.close()
@@ -98,8 +100,27 @@ async def test_what_a_model_cannot_write_is_given_back(tmp_path: Path) -> None:
         assert (said["leased"], said["released"], said["accepted"]) == (0, 3, 0)
 
 
+class Broken(httpx.AsyncHTTPTransport):
+    """Loses the first renewal, as a server does that is started again."""
+
+    lost = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/renew-lease" and not self.lost:
+            self.lost = True
+            raise httpx.ConnectError("refused")
+        return await super().handle_async_request(request)
+
+
+async def test_agents_take_no_more_cases_than_they_are_given(tmp_path: Path) -> None:
+    async with opened(tmp_path, total=6) as (workshop, client):
+        await Writers(Scribe(), client, cases=1, idle_s=0).run(4)
+        said = workshop.summary()
+        assert (said["issued"], said["accepted"]) == (1, 1)
+
+
 async def test_a_lease_is_kept_alive_while_the_engine_writes(tmp_path: Path) -> None:
-    async with opened(tmp_path, total=1, lease_s=3) as (workshop, client):
+    async with opened(tmp_path, total=1, lease_s=3, transport=Broken()) as (workshop, client):
         writers = Writers(Scribe(pause_s=3.2), client, idle_s=0)
         await writers.run(1)
         assert writers.counts["accepted"] == 1

@@ -202,6 +202,11 @@ def test_a_missing_and_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(TrainingError, match="holds no line"):
         read_rows([tmp_path / "empty.jsonl"])
+    (tmp_path / "full.jsonl").write_text('{"text": "a"}\n', encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"empty\.jsonl holds no line"):
+        read_rows([tmp_path / "full.jsonl", tmp_path / "empty.jsonl"])
+    with pytest.raises(TrainingError, match=r"none\.jsonl cannot be read"):  # though the limit leaves it unread
+        read_rows([tmp_path / "full.jsonl", tmp_path / "none.jsonl"], limit=1)
     (tmp_path / "latin.jsonl").write_bytes('{"text": "é"}'.encode("latin-1"))
     with pytest.raises(TrainingError, match="cannot be read"):
         read_rows([tmp_path / "latin.jsonl"])

@@ -13,6 +13,7 @@ import pytest
 from nbclient import NotebookClient
 
 from tests.conversion.families import mistral_spm
+from training.curves import draw_losses
 
 pytestmark = [pytest.mark.smoke, pytest.mark.filterwarnings("default")]
 ROOT = Path(__file__).parents[2]
@@ -65,6 +66,15 @@ def test_what_was_trained_on_judges_nothing(tmp_path: Path) -> None:
     names |= {"PYTHON": "true", "json": json, "summary": {"recipe": recipe, "quantization": "bf16"}}
     exec(cell("build"), names)  # noqa: S102
     assert (tmp_path / "held_out.jsonl").read_text(encoding="utf-8") == '{"split": "test"}'
+
+
+def test_a_trial_of_too_few_steps_to_tell_a_loss_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"smoke": False, "train": [], "eval": [{"step": 1, "loss": 2.0}], "trainable_share": 0.1, "adapter_bytes": 1,
+            "seconds_in_steps": 1.0, "tokens_per_s": 1.0}  # fmt: skip
+    (tmp_path / "training_summary.json").write_text(json.dumps(said), encoding="utf-8")
+    draw_losses([], [{"step": 1, "loss": 2.0}], tmp_path / "loss.png", "trial")
+    exec(cell("summary"), {"done": tmp_path / "training_summary.json", "OUTPUT": tmp_path, "Path": Path})  # noqa: S102
+    assert "training loss –, held-out loss 2.000" in capsys.readouterr().out
 
 
 def test_an_interrupted_command_is_heard_to_its_end() -> None:

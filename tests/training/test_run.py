@@ -16,7 +16,7 @@ from errors import TrainingError
 from training.base import Base, save_tokenizer
 from training.recipe import Recipe
 from training.resume import find_checkpoint
-from training.run import run
+from training.run import prepare, run
 
 # PEFT 0.21 still reads a name that transformers 5 renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6:FutureWarning")
@@ -43,6 +43,7 @@ def test_a_run_leaves_adapter_summary_and_curve(recipe: Recipe) -> None:
     assert summary["best_eval_loss"] == min(row["loss"] for row in summary["eval"])
     assert summary["data"]["train"]["kinds"] == {"dialogue": 4, "exercise": 2, "prose": 2}
     assert summary["tokens_seen"] == 2 * summary["data"]["train"]["tokens"]
+    assert summary["data"]["eval"]["trained_on_too"] == 2
     assert summary["smoke"] is False
     assert 0 < summary["trainable_share"] < 1
     assert summary["train"][-1]["loss"] < summary["train"][0]["loss"]
@@ -56,6 +57,7 @@ def test_a_run_leaves_adapter_summary_and_curve(recipe: Recipe) -> None:
     assert f"{summary['best_eval_loss']:.4f} nats" in card
     assert "smoke" not in card
     assert "| `lora.r` | 32 |" in card
+    assert "| 8 and 2 held out, 2 of them trained on too |" in card
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         saved, own = (folder / name for folder in (recipe.output_dir / "tokenizer", Path(recipe.base_model)))
         assert saved.read_bytes() == own.read_bytes()
@@ -100,20 +102,65 @@ def test_what_may_not_be_resumed(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="No checkpoint in"):
         find_checkpoint(recipe, "last")
     run(recipe)
-    with pytest.raises(TrainingError, match="exists and is never overwritten"):
+    for wanted in (None, "last"):
+        with pytest.raises(TrainingError, match="holds a complete run"):
+            find_checkpoint(recipe, wanted)
+    (recipe.output_dir / "training_summary.json").unlink()  # as a kill before the last file leaves it
+    with pytest.raises(TrainingError, match=r"exists and is never overwritten.* or go on with"):
         find_checkpoint(recipe, None)
+    newest = recipe.output_dir / "checkpoint-6"
     (recipe.output_dir / "checkpoint-9").mkdir()  # what a kill during a save leaves
-    assert find_checkpoint(recipe, "last") == recipe.output_dir / "checkpoint-6"
+    shutil.copytree(newest, recipe.output_dir / "checkpoint-6-old")
+    assert find_checkpoint(recipe, "last") == newest
     with pytest.raises(TrainingError, match="is no checkpoint"):
         find_checkpoint(recipe, str(tmp_path))
+    with pytest.raises(TrainingError, match="is of another run than"):
+        find_checkpoint(recipe, str(shutil.copytree(newest, tmp_path / "other" / newest.name)))
     with pytest.raises(TrainingError, match="another one: learning_rate changed"):
         find_checkpoint(recipe.model_copy(update={"learning_rate": 1e-4}), "last")
     with pytest.raises(TrainingError, match="chat_template, chat_template_sha256 changed"):
         find_checkpoint(recipe.model_copy(update={"chat_template": recipe.eval_file[0]}), "last")
+    with pytest.raises(TrainingError, match="nowhere cannot be read"):
+        find_checkpoint(recipe.model_copy(update={"train_file": (tmp_path / "nowhere",)}), "last")
     with recipe.train_file[0].open("a", encoding="utf-8") as file:
         file.write('{"text": "a"}\n')
     with pytest.raises(TrainingError, match="train_sha256 changed"):
         find_checkpoint(recipe, "last")
+    for path in recipe.output_dir.glob("checkpoint-*"):
+        shutil.rmtree(path)
+    with pytest.raises(TrainingError, match=r"Move it, or pass another --output-dir\.$"):
+        find_checkpoint(recipe, None)
+
+
+def test_a_stop_in_the_last_step_leaves_a_complete_run(recipe: Recipe) -> None:
+    """Also in mid-epoch, where a limit ends it: nothing is left to go on with."""
+
+    def interrupt(step: int) -> None:
+        if step == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    trained = run(recipe.model_copy(update={"max_steps": 2}), on_step=interrupt)
+    assert (recipe.output_dir / "training_summary.json").is_file()
+    assert [row["step"] for row in trained.summary["eval"]] == [2]
+
+
+def test_the_held_out_loss_is_per_token_whatever_the_batch(recipe: Recipe, tmp_path: Path) -> None:
+    first = run(recipe)  # after it, one row is known better than another
+    rows = tmp_path / "uneven.jsonl"
+    texts = [recipe.train_file[0].read_text(encoding="utf-8").splitlines()[0], '{"text": "Zut !"}', '{"text": "Ah ?"}']
+    rows.write_text("\n".join(texts), encoding="utf-8")
+    still = {"eval_file": (rows,), "init_adapter": first.adapter, "learning_rate": 1e-12, "max_steps": 1}
+    losses = [
+        run(recipe.model_copy(update={**still, "per_device_batch_size": size, "output_dir": tmp_path / str(size)}))
+        .summary["best_eval_loss"]
+        for size in (1, 2)
+    ]  # fmt: skip
+    assert losses == pytest.approx([losses[0]] * 2, rel=1e-4)
+
+
+def test_what_is_held_out_and_trained_on_is_said(recipe: Recipe, caplog: pytest.LogCaptureFixture) -> None:
+    assert len(prepare(recipe).learnt_too) == 2
+    assert "2 of 2 held-out examples are trained on too: eval.jsonl:1" in caplog.text
 
 
 @pytest.mark.parametrize(

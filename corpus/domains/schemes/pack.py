@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from corpus.check import ANSWER_WORDS, invites, is_mojibake, sentences, words
+from corpus.check import ANSWER_WORDS, SENTENCE_WORDS, invites, is_mojibake, sentences, words
 from corpus.dialogues import read_objects
 from corpus.logic import follows, letters_of
 from corpus.schemes.bank import Entry, load_bank
@@ -25,7 +25,6 @@ from corpus.server.targets import Finding, Target
 from corpus.server.texts import Fact
 from personas import get_persona, get_scheme
 
-MOST_SENTENCE_WORDS = 24
 DATASET = Path(__file__).parents[3] / "data" / AUGMENTED
 _SPOKEN = re.compile(
     r"\A\s*[ÉE]l[èe]ve\s*:\s*(?P<pupil>\S.*?)\s*\n\s*Philosophe\s*:\s*(?P<answer>\S.*?)\s*\Z", re.DOTALL
@@ -110,8 +109,8 @@ def _parts(text: str) -> tuple[str, str] | None:
 def text_findings(target: Mapping[str, Any], text: str) -> list[Finding]:
     """Return what is wrong with the form of an exchange; the target changes nothing of it."""
     parts = _parts(text)
-    if parts is None:
-        return [Finding("form", "$", "write two lines: « Élève : … » and « Philosophe : … ».")]
+    if parts is None or any("\n" in one for one in parts):  # a second exchange would be taken for the answer
+        return [Finding("form", "$", "write two lines alone: « Élève : … » and « Philosophe : … ».")]
     pupil, answer = parts
     found = []
     if not invites(answer):
@@ -121,8 +120,8 @@ def text_findings(target: Mapping[str, Any], text: str) -> list[Finding]:
     if is_mojibake(text):
         found.append(Finding("mojibake", "$", "letters are broken; send the text in UTF-8."))
     longest = max(len(words(one)) for one in sentences(answer))
-    if longest > MOST_SENTENCE_WORDS:
-        found.append(Finding("long_sentence", "$", f"a sentence of {longest} words, at most {MOST_SENTENCE_WORDS}."))
+    if longest > SENTENCE_WORDS:
+        found.append(Finding("long_sentence", "$", f"a sentence of {longest} words, at most {SENTENCE_WORDS}."))
     if target["pupil"]["length"] == "short" and len(sentences(pupil)) > 2:
         found.append(Finding("length", "$", "the pupil says more than a sentence or two."))
     return found

@@ -1,5 +1,6 @@
 """The succession domain's code: its targets, their rules, what a text must say, and what is learnt from it."""
 
+import json
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +33,7 @@ KINDS: dict[str, Kind] = {
          "date_partage"), "date",
     ),
 }  # fmt: skip
-_CODE = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b|\b(?:H|B|D|G|T|AV)[1-9][0-9]?\b")
+_CODE = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b|\b(?:H|B|D|G|T|AV)[1-9][0-9]?\b")  # a word of the schema, or an id
 
 # A false clue that the target contradicts, and when it can be laid: hard negatives.
 TRAPS: tuple[tuple[Callable[[Case], bool], str], ...] = (
@@ -87,8 +88,9 @@ def _facts(part: Mapping[str, Any], path: str) -> Iterator[Fact]:
 
 def text_findings(target: Mapping[str, Any], text: str) -> list[Finding]:
     """Return the shares that a text leaves unsaid, and the codes that it copies from the target."""
+    known = json.dumps(target)  # « un T3 » and « la D12 » are French, unless they are ids here
     copied = [Finding("leaked_code", "$", f"« {one} » is a word of the target; say it in French.")
-              for one in dict.fromkeys(_CODE.findall(text))]  # fmt: skip
+              for one in dict.fromkeys(_CODE.findall(text)) if "_" in one or f'"{one}"' in known]  # fmt: skip
     return copied + [
         Finding("missing_fact", path, f"the share {share} is not said.")
         for path, share in told_shares(target).items()

@@ -85,9 +85,10 @@ WAYS: dict[str, dict[str, str]] = {
     },
 }
 SHARES = frozenset({"quote_part", "quote_part_defunt", "quotite", "quotite_disponible"})
-_NAMES = {Fraction(1, 2): "moitie|demi", Fraction(1, 3): "tiers", Fraction(2, 3): "tiers", Fraction(1, 4): "quart",
-          Fraction(3, 4): "quarts", Fraction(1, 5): "cinquieme", Fraction(1, 6): "sixieme", Fraction(1, 8): "huitieme",
-          Fraction(3, 8): "huitieme", Fraction(1, 1): "tout|totalite|entier|seul|unique"}  # fmt: skip
+_PARTS = {2: "moitie|un demi(?! frere| siecle)", 3: "tiers", 4: "quart(?! d heure)", 5: "cinquieme", 6: "sixieme",
+          8: "huitieme"}  # fmt: skip
+_COUNTS = {2: "deux|2", 3: "trois|3", 5: "cinq|5"}
+_ALL = r"\b(?:tout|toute la|totalite|integralite|entier|entiere|seule?|unique)\b"
 
 
 def ways(key: str, value: str) -> str | None:
@@ -102,9 +103,23 @@ def says_share(text: str, share: str) -> bool:
     (True, True, False)
     """
     part = Fraction(share)
-    named = any(name in plain(text) for name in _NAMES.get(part, "").split("|") if name)
-    percent = re.search(rf"\b{round(float(part) * 100)}\s?%", text)
-    return named or percent is not None or share in re.sub(r"\s", "", text)
+    percents = [float(one.replace(",", ".")) for one in re.findall(r"(\d+(?:[.,]\d+)?)\s?(?:%|pour ?cent)", text)]
+    if any(abs(one - float(100 * part)) < 0.7 for one in percents):  # two thirds are 66 %, 66,6 % or 67 %
+        return True
+    if re.search(_name_of(part), plain(text)):
+        return True
+    # Not « 11/4/2020 », which is a day.
+    return re.search(rf"(?<![\d/]){share.replace('/', ' ?/ ?')}(?![\d/])", text) is not None
+
+
+def _name_of(part: Fraction) -> str:
+    """Return a pattern for the name of a share in a plain text: « un tiers » is not found in « les deux tiers »."""
+    if part == 1:
+        return _ALL
+    name = _PARTS.get(part.denominator, "(?!)")
+    if part.numerator == 1:
+        return rf"(?<!deux )(?<!trois )(?<!cinq )(?<![2-9] )\b(?:{name})s?\b"
+    return rf"\b(?:{_COUNTS.get(part.numerator, '(?!)')}) (?:{name})s?\b"
 
 
 def told_shares(target: Mapping[str, object], path: str = "$") -> dict[str, str]:

@@ -230,6 +230,31 @@ def test_what_is_said_with_a_code_can_be_said_in_french() -> None:
     assert not says_share("la moitié", "1/6")
 
 
+@pytest.mark.parametrize(
+    ("text", "share", "said"),
+    [
+        ("il a droit à un tiers", "2/3", False), ("il reçoit les deux tiers", "1/3", False),
+        ("il reçoit les 2 tiers", "2/3", True), ("elle a les trois quarts", "1/4", False),
+        ("elle a les trois quarts", "3/4", True), ("elle a le quart", "1/4", True),
+        ("ils habitent le quartier", "1/4", False), ("dans un quart d'heure", "1/4", False),
+        ("un huitième", "3/8", False), ("trois huitièmes", "3/8", True), ("cinq sixièmes", "1/6", False),
+        ("une demande de mon demi-frère, un an et demi après", "1/2", False), ("la moitié", "1/2", True),
+        ("la toute petite maison", "1/1", False), ("toute la maison est à lui", "1/1", True),
+        ("né le 01/2/2021", "1/2", False), ("mort le 11/4/2020", "1/4", False), ("il a 1 / 4 du bien", "1/4", True),
+        ("12,5 %", "1/8", True), ("66,6 %", "2/3", True), ("33 pour cent", "1/3", True), ("12 %", "1/9", False),
+        ("un septième", "1/7", False), ("1/7", "1/7", True),
+    ],
+)  # fmt: skip
+def test_a_share_is_said_by_its_own_name(text: str, share: str, said: bool) -> None:
+    assert says_share(text, share) is said
+
+
+def test_a_flat_is_no_id_unless_the_target_has_it() -> None:
+    target = {"tiers": [{"id": "T3"}], "biens": [{"id": "B1", "objet": "un T2 à Lyon"}]}
+    found = DOMAIN.text_findings(target, "Il laisse un T2 à Lyon, sur la D12, et T3 le réclame.")
+    assert [(one.code, one.message[:4]) for one in found] == [("leaked_code", "« T3")]
+
+
 def test_days_and_months() -> None:
     assert months_after(date(2024, 12, 31), 2) == date(2025, 2, 28)
     assert age_on(date(1950, 3, 2), date(2020, 3, 1)) == 69

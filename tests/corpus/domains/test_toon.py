@@ -30,7 +30,7 @@ VALUES = st.recursive(
 TARGETS = st.dictionaries(KEYS, VALUES, min_size=1, max_size=4)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(TARGETS)
 def test_a_target_comes_back_from_toon(target: Target) -> None:
     text = to_toon(target)
@@ -40,7 +40,7 @@ def test_a_target_comes_back_from_toon(target: Target) -> None:
         assert from_toon(f"```toon\n{text}\n```") == target
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(TARGETS, st.integers(0, 10_000), st.sampled_from(["", "[", '"', ":", "  ", "\n", "x[3]: 1", "- ", "\t"]))
 def test_damaged_toon_is_read_or_refused(target: Target, at: int, put: str) -> None:
     text = to_toon(target)
@@ -52,7 +52,7 @@ def test_damaged_toon_is_read_or_refused(target: Target, at: int, put: str) -> N
         assert str(error)  # noqa: PT017  either is right: an object, or an error of ours
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(st.lists(st.tuples(st.integers(1, 9), TEXTS), min_size=2, max_size=5))
 def test_like_objects_make_a_table_with_its_count(rows: list[tuple[int, str]]) -> None:
     text = to_toon({"tiers": [{"id": number, "nom": name} for number, name in rows]})

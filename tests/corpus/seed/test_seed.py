@@ -126,6 +126,12 @@ def test_a_wrong_case_file_is_named(tmp_path: Path, files: dict[str, str], said:
         read_case_files(tmp_path)
 
 
+def test_a_case_is_placed_where_its_text_begins(tmp_path: Path) -> None:
+    content = "---\ndimensions: {}\n---\n# Mme Durand\n<!-- a\nb -->\n\nMme <!-- nom changé --> Durand est morte.\n"
+    (tmp_path / "ENONCE.md").write_text(content, encoding="utf-8")
+    assert [one.where for one in read_case_files(tmp_path)] == ["ENONCE.md:8"]
+
+
 def test_wrong_seeds_are_refused(tmp_path: Path) -> None:
     domain = load_domain("succession")
     with pytest.raises(CorpusError, match="no case found"):

@@ -28,7 +28,7 @@ def test_every_answer_is_one_that_the_document_names(tmp_path: Path) -> None:
     operations: list[Any] = [found.ok() for found in document.get_all_operations()]  # type: ignore[union-attr]
     assert len(operations) == 12
     bounded = settings(
-        max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
+        max_examples=EXAMPLES, database=None, derandomize=True, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     for operation in operations:

@@ -121,6 +121,13 @@ def test_facts_in_french(text: str, fact: Fact, said: bool) -> None:
     assert says(text, fact) is said
 
 
+@pytest.mark.parametrize("more", ["\nÉlève : Ah bon ?\nPhilosophe : Donc oui. Et toi ?", "\n(Schéma) Compris ?"])
+def test_an_exchange_is_two_lines_alone(more: str) -> None:
+    text = "Élève : je sais pas\nPhilosophe : Tu crois cela ?"
+    assert DOMAIN.text_findings(target(), text + "\n") == []
+    assert [one.code for one in DOMAIN.text_findings(target(), text + more)] == ["form"]
+
+
 def test_a_broken_pack_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"No domain 'schemas'\. Known: .*schemes"):
         load_domain("schemas")

@@ -89,6 +89,18 @@ def test_an_instruction_is_kept_until_it_is_settled(tmp_path: Path) -> None:
     workshop.close()
 
 
+def test_a_case_keeps_the_schema_that_its_target_was_made_by(tmp_path: Path) -> None:
+    workshop = open_workshop(tmp_path)
+    one = workshop.next("ada")
+    assert one is not None
+    workshop.submit(one.id, "ada", write(one))
+    workshop.close()
+    before = (tmp_path / "generated_cases.jsonl").read_bytes()
+    mine = replace(DOMAIN, schema={**DOMAIN.schema, "title": "mine"})
+    Workshop(tmp_path, mine, total=40, seed=1, clock=Clock()).close()
+    assert (tmp_path / "generated_cases.jsonl").read_bytes() == before
+
+
 def test_the_same_text_again_is_the_same_answer_and_another_is_refused(tmp_path: Path) -> None:
     workshop = open_workshop(tmp_path)
     one = workshop.next("ada")
