@@ -33,7 +33,7 @@ packages:
 
 $(STAMP): requirements.txt pyproject.toml
 	@command -v python3.11 >/dev/null || { echo "Python 3.11 is needed: apt-get install python3.11 python3.11-venv" >&2; exit 1; }
-	@test -x $(PYTHON) || python3.11 -m venv .venv
+	@test -x .venv/bin/pip || python3.11 -m venv --clear .venv
 	@echo "Installing the pinned packages; llama-cpp-python is compiled once, which takes 2 to 8 minutes." >&2
 	@$(PYTHON) -m pip install --quiet --upgrade pip
 	@CMAKE_ARGS="-DLLAVA_BUILD=OFF" CMAKE_BUILD_PARALLEL_LEVEL=$$(nproc) $(PYTHON) -m pip install --quiet --editable ".[dev]"

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from errors import SettingsError
 
 MIN_API_KEY = 16  # characters
+SPACE_PORTS = (80, 443, 8080)  # of other hosts, which a Space may reach
 THIS_MACHINE = "127.0.0.0/8,::1"
 PRIVATE = "10.0.0.0/8,100.64.0.0/10,169.254.0.0/16,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 
@@ -199,6 +200,8 @@ class Settings(BaseSettings):
         if self.premium_for == "everybody" and not at_hand:
             raise ValueError("BAF_PREMIUM_FOR=everybody is for a gateway on this machine alone: anybody could spend.")
         space = _Space()
+        if space.space_id and (port := _port_beyond_a_space(self.ledger_url)):
+            raise ValueError(f"BAF_LEDGER_URL leads to port {port}, and a Space reaches 80, 443 and 8080 alone.")
         # Without the secret a login's cookie can be made by anybody; off a Space everybody is the machine's owner.
         if self.premium_for == "entitled" and not (space.space_id and space.oauth_client_secret):
             raise ValueError("BAF_PREMIUM_URL needs a Space with `hf_oauth: true`: OAUTH_CLIENT_SECRET is not set.")
@@ -270,6 +273,14 @@ class Settings(BaseSettings):
             "everybody": self.premium_for == "everybody",
             "organisations": frozenset(filter(None, map(str.strip, self.premium_organisations.split(",")))),
         }
+
+
+def _port_beyond_a_space(ledger_url: str | None) -> int | None:
+    """Return the port of a PostgreSQL that a Space cannot reach; None when it can, or when there is none."""
+    if ledger_url is None or not ledger_url.startswith("postgresql"):
+        return None
+    port = urlsplit(ledger_url).port or 5432
+    return None if port in SPACE_PORTS else port
 
 
 def _plain(secret: SecretStr | None) -> str | None:

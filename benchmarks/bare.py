@@ -17,6 +17,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from benchmarks.machine import save
 from benchmarks.start import PORT, seconds_until, stop
+from evaluation.result import sha256_of
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = "/usr/bin/chromium"
@@ -66,7 +67,8 @@ def main(out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchma
             times |= first_answer(f"http://127.0.0.1:{PORT}")
         finally:
             stop(child)
-    save(out, {"seconds": times})
+        model = sha256_of(clone / ".data" / "models" / "bergson-and-friends-demo.gguf")
+    save(out, {"model_sha256": model, "seconds": times})
     sys.stdout.write(f"{times}\n")
 
 

@@ -24,6 +24,7 @@ from dialogue.conversation import Conversation, Turn
 from dialogue.evaluation import EvaluationAsk, digest_of
 from engines.base import Usage
 from engines.llama_cpp import LlamaCppEngine
+from evaluation.result import sha256_of
 from retrieval.notes import NoteIndex
 from tiers.base import AnswerOptions, Done, Evaluation, Token, User
 from tiers.free import NOTES, FreeTier
@@ -106,7 +107,7 @@ def run(
     alone = 1 - (calls["one call"] - held) / held
     saved = 1 - calls["one call"] / calls["two calls"]
     result: dict[str, object] = {
-        "model": engine.info.model, "sessions": count, "exchanges": exchanges,
+        "model": engine.info.model, "model_sha256": sha256_of(model), "sessions": count, "exchanges": exchanges,
         "load": os.getloadavg()[0], "calls": calls,
         "calls_saved": saved, "goal": CALLS_GOAL, "met": saved >= CALLS_GOAL, "one call was enough": alone,
         "seconds_per_session": seconds, "time_saved": 1 - seconds["one call"] / seconds["two calls"], "each": found,

@@ -29,6 +29,7 @@ from dialogue.turn import plan_turn
 from engines.base import Engine, Usage
 from engines.llama_cpp import LlamaCppEngine
 from errors import EngineError
+from evaluation.result import sha256_of
 from personas import get_persona
 from retrieval.embedders import default_embedder
 from retrieval.notes import NoteIndex
@@ -173,8 +174,8 @@ def run(
     }
     total = summed(sent)
     result: dict[str, object] = {
-        "model": engine.info.model, "prefix": prefix_for(engine.info.n_params), "embedder": embedder, "talks": count,
-        "answered": len(compared), "load": os.getloadavg()[0],
+        "model": engine.info.model, "model_sha256": sha256_of(model), "prefix": prefix_for(engine.info.n_params),
+        "embedder": embedder, "talks": count, "answered": len(compared), "load": os.getloadavg()[0],
         "turns": TURNS, "goal": SAVED_GOAL, "met": total["small saved"] >= SAVED_GOAL, "tokens": total,
         "medians": middle, "each": compared,
     }  # fmt: skip

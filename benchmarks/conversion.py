@@ -27,6 +27,7 @@ WIDTH, FEED, HEADS, KV_HEADS, PIECES = 4096, 14_336, 32, 8, 32_768  # Mistral-7B
 RANK, ALPHA = 16, 32
 POOL = 1 << 25  # random numbers that every tensor takes its own from: 7 billion new ones would take minutes
 POLL_S = 0.1
+MB = 10**6
 PROJECTIONS = {
     "self_attn.q_proj": (WIDTH, WIDTH),
     "self_attn.k_proj": (WIDTH * KV_HEADS // HEADS, WIDTH),
@@ -156,8 +157,8 @@ def measured(command: list[str], output: Path) -> Measured:
     if process.returncode:
         raise SystemExit(f"{' '.join(command[:5])} … ended with status {process.returncode}.")
     seconds = round(time.monotonic() - started, 1)
-    resident, anonymous = (max(column) >> 20 for column in zip(*peaks, strict=True))
-    return Measured(seconds, resident, anonymous, _size(output) >> 20)
+    resident, anonymous = (max(column) // MB for column in zip(*peaks, strict=True))
+    return Measured(seconds, resident, anonymous, _size(output) // MB)
 
 
 def _size(path: Path) -> int:
@@ -182,7 +183,7 @@ def run(folder: Path, layers: int, report: Callable[[str, Measured], None]) -> d
     ours = [sys.executable, "-m", "conversion"]
     started = time.monotonic()
     base, adapter = write_base(folder / "base", layers), write_adapter(folder / "adapter", layers)
-    result: dict[str, Any] = {"checkpoint_mb": _size(base) >> 20, "written_s": round(time.monotonic() - started, 1)}
+    result: dict[str, Any] = {"checkpoint_mb": _size(base) // MB, "written_s": round(time.monotonic() - started, 1)}
     merged, by_peft = folder / "merged", folder / "peft"
     bf16, q4 = folder / "model-BF16.gguf", folder / "model-Q4_K_M.gguf"
     pair = ["--base", str(base), "--adapter", str(adapter), "--out", str(merged)]

@@ -15,6 +15,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,11 +26,15 @@ import typer
 from rich.console import Console
 
 from benchmarks import load, shapes, table
-from benchmarks.machine import save
+from benchmarks.machine import circumstances, save
 from benchmarks.peers import CELLS, PORT, SERVERS, Server, Start, build_tools, running
 from cli import run_commands
+from conversion.gguf import PACKAGE
 from errors import EngineError
+from evaluation.result import cpu_name, sha256_of
 
+ENGINES = Path(__file__).parents[1] / "engines"
+SAME = ("model_sha256", "llama_cpp", "cpu")  # of what cells of one file are measured with; the engine's code may differ
 RESULTS = Path("benchmarks/results")
 DEMO = "demo"
 DEMO_FILE = "bergson-and-friends-demo.gguf"
@@ -79,30 +86,47 @@ class Run:
                 "question_tokens": list(load.QUESTION_TOKENS), "answer_tokens": list(load.ANSWER_TOKENS),
                 "closed_every": load.CLOSED_EVERY, "limit_s": self.limit_s}  # fmt: skip
 
+    def made(self) -> dict[str, Any]:
+        """What a measure depends on beside that: a file is filled over days, and every cell says with what."""
+        code = b"".join(path.read_bytes() for path in sorted(ENGINES.rglob("*.py")))
+        return {"engines": sha256(code).hexdigest(), "model_sha256": sha256_of(self.start.model),
+                "llama_cpp": version(PACKAGE), "cpu": cpu_name(), "command": circumstances()["command"]}  # fmt: skip
+
 
 class Results:
     """The result file: read when it is there, written whole after every addition.
 
+    Args:
+        path: The file.
+        run: As `Run.said` returns it.
+        made: As `Run.made` returns it.
+
     Raises:
-        EngineError: The file holds another run (another model, other turns, …).
+        EngineError: The file holds another run (another model, other turns, …), or one of another machine or library.
     """
 
-    def __init__(self, path: Path, run: dict[str, Any]) -> None:
-        self.path = path
-        self.data: dict[str, Any] = {"run": run, "cells": {}, "cold": {}, "starts": {}, "limits": {}}
+    def __init__(self, path: Path, run: dict[str, Any], made: dict[str, Any]) -> None:
+        self.path, self.made = path, made
+        self.data: dict[str, Any] = {"run": run, "made": [], "cells": {}, "cold": {}, "starts": {}, "limits": {}}
         if path.exists():
             stored = json.loads(path.read_text(encoding="utf-8"))
             if stored.get("run") != run:
                 raise EngineError(f"{path} holds another run ({stored.get('run')}); move it, or repeat that one.")
-            self.data |= {key: stored[key] for key in self.data}
+            self.data |= {key: stored[key] for key in self.data if key in stored}  # older files do not say how
+            other = [name for one in self.data["made"] for name in SAME if one[name] != made[name]]
+            if other:
+                raise EngineError(f"{path} was measured with another {other[0]}; move it, or pass another --out-dir.")
 
     def has(self, section: str, key: str) -> bool:
         """Whether this was measured; what failed is tried again."""
         return key in self.data[section] and "error" not in self.data[section][key]
 
     def put(self, section: str, key: str, value: dict[str, Any]) -> None:
-        """Add one result and save all."""
-        self.data[section][key] = value
+        """Add one result, with what it was measured and when, and save all."""
+        if self.made not in self.data["made"]:
+            self.data["made"].append(self.made)
+        number, now = self.data["made"].index(self.made), datetime.now(UTC).isoformat(timespec="seconds")
+        self.data[section][key] = {**value, "made": number, "at": now}
         save(self.path, self.data)
 
 
@@ -240,30 +264,39 @@ def fill_beside(run: Run, results: Results, round_: int, alone: Callable[[float]
         }
         for what, options in plans.items():
             key = f"{what}/{'repacked' if repack else 'tiled'}/{round_}"
-            fill_limit(run, results, key, ("llama-bench", *bench, *options), alone)
+            measure_limit(run, results, key, ("llama-bench", *bench, *options), alone)  # one of yesterday is not beside
 
 
 def fill_limits(run: Run, results: Results, alone: Callable[[float], None]) -> None:
-    """Measure what llama.cpp itself can do with N streams in step, and with their questions."""
-    pupils = ",".join(map(str, run.pupils))
+    """Measure what llama.cpp itself can do with N streams in step, and with their questions; each N once."""
     batch = ["-c", str(CELLS), "-b", "256", "-ub", "256", "-fa", "on", "-kvu", "--output-format", "jsonl"]
     batch += ["-tb", str(run.start.threads)]
     for kind in ("repacked", "tiled"):
         options = [*batch, *([] if kind == "repacked" else ["--no-repack"])]
         plans = {
-            "batched": ("-npp", str(DEPTH), "-ntg", str(ANSWER_TOKENS), "-npl", pupils, "-pps"),
-            "questions": ("-npp", str(NEW_TOKENS), "-ntg", "1", "-npl", pupils),
+            "batched": ("-npp", str(DEPTH), "-ntg", str(ANSWER_TOKENS), "-pps"),
+            "questions": ("-npp", str(NEW_TOKENS), "-ntg", "1"),
         }
         for what, more in plans.items():
-            fill_limit(run, results, f"{what}/{kind}", ("llama-batched-bench", *options, *more), alone)
+            key = f"{what}/{kind}"
+            known = results.data["limits"].get(key, {}).get("rows", [])
+            missing = [str(one) for one in run.pupils if one not in {row["pl"] for row in known}]
+            if missing:
+                command = ("llama-batched-bench", *options, *more, "-npl", ",".join(missing))
+                measure_limit(run, results, key, command, alone, known)
 
 
-def fill_limit(run: Run, results: Results, key: str, command: Sequence[str], alone: Callable[[float], None]) -> None:
-    """Run one of llama.cpp's measuring programs, unless its result is there."""
-    if results.has("limits", key):
-        return
+def measure_limit(
+    run: Run,
+    results: Results,
+    key: str,
+    command: Sequence[str],
+    alone: Callable[[float], None],
+    known: Sequence[dict[str, Any]] = (),
+) -> None:
+    """Run one of llama.cpp's measuring programs; its rows stand after those that are known."""
     alone(run.patience_s)
-    results.put("limits", key, {"command": list(command), "rows": tool(run, *command)})
+    results.put("limits", key, {"command": list(command), "rows": [*known, *tool(run, *command)]})
     talk.print(f"limit {key}", highlight=False)
 
 
@@ -305,7 +338,7 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="How often each cell is measured.")] = 3,
     turns: Annotated[int, typer.Option(min=1, help="Questions of each pupil.")] = load.TURNS,
     threads: Annotated[int, typer.Option(min=1, help="Of every server.")] = 2,
-    what: Annotated[str, typer.Option(help="Parts to measure.")] = "cells,cold,starts,limits",
+    what: Annotated[str, typer.Option(help="Parts to measure; none draws the page anew.")] = "cells,cold,starts,limits",
     limit_s: Annotated[float, typer.Option(help="Seconds a cell may take.")] = 900.0,
     patience_s: Annotated[float, typer.Option(help="Seconds to wait for other programs to end.")] = 600.0,
     data_dir: Annotated[Path, typer.Option(help="Where models and built tools lie.")] = Path(".data"),
@@ -318,8 +351,8 @@ def bench(
     cache = data_dir / "bench-cache" / path.stem
     start = Start(path, port, threads, data_dir, cache)
     run = Run(start, tuple(int(one) for one in n.split(",")), servers, rounds, turns, limit_s, patience_s)
-    results = Results(out_dir / f"engine-{path.stem}.json", run.said())
-    if any(server.name.startswith("llama-server") for server in servers) or "limits" in what:
+    results = Results(out_dir / f"engine-{path.stem}.json", run.said(), run.made())
+    if what and (any(server.name.startswith("llama-server") for server in servers) or "limits" in what):
         build_tools(data_dir)
     count = load.token_counter(path)
     parts: dict[str, Callable[[], None]] = {
@@ -328,7 +361,7 @@ def bench(
         "starts": lambda: fill_starts(run, results, wait_until_alone),
         "limits": lambda: fill_limits(run, results, wait_until_alone),
     }
-    for part in what.split(","):
+    for part in filter(None, what.split(",")):
         if part not in parts:
             raise EngineError(f"No part {part!r}. Known: {', '.join(parts)}.")
         parts[part]()

@@ -34,6 +34,7 @@ SAMPLE_S = 1.0  # between two looks at the server's memory
 FILLER = " et"  # one token in any French vocabulary: makes a text exactly as long as asked
 
 MAX_FILLERS = 12
+FEWEST = 20  # values of which one in twenty is late: of fewer the 95th of a hundred would be made up
 
 Counter = Callable[[str], int]
 
@@ -72,11 +73,12 @@ class Answered:
         turn: 0 for the pupil's first question.
         sent: When.
         first: When the first text came; None when none did.
-        end: When the answer was over or left; None when it was cut off by the time limit.
+        end: When the answer was over, left, or cut off by the time limit; None while it comes.
         tokens: As the server counts them, else the pieces of text that came.
         prompt_tokens: As the server counts them; None when it does not say.
         cached_tokens: How many of them were not read again; None when it does not say.
         closed: Left in mid-answer.
+        cut: Cut off by the time limit.
         error: Why there is no whole answer.
         gaps: Seconds between two pieces of text.
         text: The answer.
@@ -91,6 +93,7 @@ class Answered:
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     closed: bool = False
+    cut: bool = False
     error: str | None = None
     gaps: list[float] = field(default_factory=list, repr=False)
     text: str = field(default="", repr=False)
@@ -216,6 +219,9 @@ async def read_answer(
                     return  # leaving the block closes the connection
     except httpx.TransportError as error:
         answered.error = f"{type(error).__name__}: {error}"
+    except asyncio.CancelledError:
+        answered.cut = True
+        raise
     finally:
         answered.end = time.monotonic()
         if answered.first is not None and not answered.tokens:
@@ -319,13 +325,17 @@ class Meter:
 
 
 def summary(done: Sequence[Answered], *, cut: bool) -> dict[str, Any]:
-    """Return the numbers of one run: rates per second, times in seconds."""
+    """Return the numbers of one run: rates per second, times in seconds.
+
+    An answer that the time limit cut is no whole one, and says nothing of the speed of one; its tokens came all the
+    same. `waiting` counts those that had no text yet: they are missing among the waits for the first text.
+    """
     end = max((a.end or a.sent for a in done), default=0.0)
     window = end - min((a.sent for a in done), default=0.0)
     answered = [a for a in done if a.first is not None]
     firsts = [a for a in answered if a.turn == 0]
     known = [a for a in answered if a.prompt_tokens is not None and a.cached_tokens is not None]
-    whole = [a for a in answered if a.end and not a.closed and not a.error]
+    whole = [a for a in answered if a.end and not a.closed and not a.cut and not a.error]
     tokens = sum(a.tokens for a in done)
     new = [(a.prompt_tokens or 0) - (a.cached_tokens or 0) for a in known]
     return {
@@ -338,6 +348,8 @@ def summary(done: Sequence[Answered], *, cut: bool) -> dict[str, Any]:
         "errors": sorted({a.error for a in done if a.error}),
         "n_errors": sum(a.error is not None for a in done),
         "cut_by_limit": cut,
+        "cut": sum(a.cut for a in done),
+        "waiting": sum(a.cut and a.first is None for a in done),
         "ttft_s": _spread([a.first - a.sent for a in answered if a.first is not None]),
         "ttft_first_turn_s": _spread([a.first - a.sent for a in firsts if a.first is not None]),
         "gap_s": _spread([gap for a in answered for gap in a.gaps]),
@@ -348,11 +360,12 @@ def summary(done: Sequence[Answered], *, cut: bool) -> dict[str, Any]:
     }
 
 
-def _spread(values: Sequence[float]) -> dict[str, float] | None:
+def _spread(values: Sequence[float]) -> dict[str, float | None] | None:
     if not values:
         return None
     p50, p95 = np.percentile(values, [50, 95])
-    return {"p50": round(float(p50), 4), "p95": round(float(p95), 4), "max": round(max(values), 4)}
+    late = round(float(p95), 4) if len(values) >= FEWEST else None
+    return {"p50": round(float(p50), 4), "p95": late, "max": round(max(values), 4)}
 
 
 def _rate(answers: Iterable[Answered]) -> float | None:

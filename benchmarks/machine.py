@@ -14,10 +14,10 @@ PACKAGES = ("gradio", "llama-cpp-python", "numpy", "bm25s")
 def circumstances() -> dict[str, object]:
     """Return processor, cores, memory in GB, system, versions, date and command."""
     cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
-    memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)  # KiB
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "memory_gb": round(memory / 1e6, 1)},
+        "machine": {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "memory_gb": round(memory * 1024 / 1e9, 1)},
         "system": platform.platform(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "command": "python -m " + " ".join(["benchmarks." + Path(sys.argv[0]).stem, *sys.argv[1:]]),

@@ -34,6 +34,7 @@ from benchmarks.machine import save
 from benchmarks.peers import SERVERS, Start, running
 from cli import run_commands
 from errors import EngineError
+from evaluation.result import sha256_of
 
 PORT = 8102
 QUEUE = 8  # of the server: small, so that bursts are refused
@@ -286,6 +287,17 @@ def verdict(record: Record, error: str | None) -> dict[str, Any]:
             "engine_failures": failures, "growth": found}  # fmt: skip
 
 
+def thinned(samples: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:
+    """Return at most `MAX_ROWS` and one: every so many, and the last, which says how long it lasted.
+
+    >>> [one["seconds"] for one in thinned([{"seconds": float(second)} for second in range(401)])][-2:]
+    [399.0, 400.0]
+    """
+    step = -(-len(samples) // MAX_ROWS) or 1
+    last = len(samples) - 1
+    return [one for at, one in enumerate(samples) if at % step == 0 or at == last]
+
+
 def plot(samples: Sequence[Mapping[str, float]], path: Path) -> None:
     """Draw what the server held over the hours."""
     import matplotlib as mpl
@@ -319,7 +331,10 @@ async def _soaked(soak: Soak, pid: int, seconds: float, show: Callable[[float], 
 
 
 def soak_server(model: Path, hours: float, pupils: int, seed: int, start: Start) -> tuple[Record, dict[str, Any]]:
-    """Start our server, soak it, stop it; a server that dies is a verdict, not an exception."""
+    """Start our server, soak it, stop it; one that dies, a Ctrl-C or an answer that is none is a verdict, no exception.
+
+    What was sampled until then is kept: the hours before would be lost.
+    """
     server = SERVERS["ours"]
     url = f"http://127.0.0.1:{start.port}"
     command = [*server.command(start), "--queue-size", str(QUEUE)]
@@ -334,6 +349,8 @@ def soak_server(model: Path, hours: float, pupils: int, seed: int, start: Start)
             asyncio.run(_soaked(soak, pid, hours * 3600, lambda spent: progress.update(task, completed=spent)))
     except EngineError as failure:
         error = str(failure)
+    except (KeyboardInterrupt, ValueError, KeyError) as failure:
+        error = f"{type(failure).__name__}: {failure}"
     return soak.record, verdict(soak.record, error)
 
 
@@ -353,12 +370,11 @@ def soak(
     path = find_model(model, data_dir)
     start = Start(path, port, threads, data_dir, data_dir / "bench-cache" / path.stem)
     record, said = soak_server(path, hours, pupils, seed, start)
-    step = -(-len(record.samples) // MAX_ROWS) or 1
     told = {"faults": {name: dict(ends) for name, ends in sorted(record.faults.items())}, "answers": record.answers,
             "tokens": record.tokens}  # fmt: skip
-    run = {"model": path.stem, "hours": hours, "pupils": pupils, "threads": threads, "seed": seed, "queue": QUEUE,
-           "burst": BURST}  # fmt: skip
-    save(out, {"run": run, "verdict": said, **told, "samples": record.samples[::step]})
+    run = {"model": path.stem, "model_sha256": sha256_of(path), "hours": hours, "pupils": pupils, "threads": threads,
+           "seed": seed, "queue": QUEUE, "burst": BURST}  # fmt: skip
+    save(out, {"run": run, "verdict": said, **told, "samples": thinned(record.samples)})
     plot(record.samples, out.with_suffix(".png"))
     print(json.dumps({"verdict": said, **told}, ensure_ascii=False, indent=1))
     if not said["passed"]:

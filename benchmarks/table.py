@@ -1,7 +1,7 @@
 """From saved cells to a table, verdicts and a plot. Knows the targets; measures nothing."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -13,9 +13,11 @@ OURS = "ours"
 PEER = "llama-server"
 KINDS = ("repacked", "tiled")
 AT = 8  # pupils at which most targets stand
+PAIRED = "What is compared with a peer is the median of the quotients of the rounds that both have."
 
 Data = Mapping[str, Any]
 Value = Callable[[Data], float | None]
+Best = Callable[[Sequence[float]], float]  # max or min
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,14 @@ class Target:
         limit: The promised number; `at_least` says from which side.
         found: The number measured; None when it was not.
         at_least: Whether `found` must reach `limit`, or stay under it.
+        rounds: How many rounds both sides have, over which `found` is the median; None where it is no such quotient.
     """
 
     text: str
     limit: float
     found: float | None
     at_least: bool = True
+    rounds: int | None = None
 
     @property
     def verdict(self) -> str:
@@ -83,11 +87,37 @@ def middle(data: Data, server: str, pupils: int, value: Value) -> float | None:
     return median(values) if values else None
 
 
-def best_peer(data: Data, pupils: int, value: Value, *, highest: bool) -> float | None:
-    """Return the best median of llama-server's settings."""
-    servers = {server for server, _ in measured(data) if server.startswith(PEER)}
-    values = [one for server in servers if (one := middle(data, server, pupils, value)) is not None]
-    return (max if highest else min)(values) if values else None
+def rounds(data: Data, server: str, pupils: int) -> dict[str, Data]:
+    """Return the finished cells by the number of their round: all servers take turns in it, and are asked alike."""
+    found = {}
+    for key, cell in data["cells"].items():
+        name, at, number = key.rsplit("/", 2)
+        if (name, int(at)) == (server, pupils) and "error" not in cell:
+            found[number] = cell
+    return found
+
+
+def beside_peers(
+    data: Data, pupils: int, value: Value, *, best: Best = max, peer: str = PEER, at: int | None = None
+) -> list[float]:
+    """Return ours divided by the best peer, for each round that both have: a host's speed changes from round to round.
+
+    Args:
+        data: The results.
+        pupils: Of ours.
+        value: What is compared.
+        best: Which of several peers in a round counts: max of speeds, min of waits.
+        peer: How the names of the peers begin.
+        at: Pupils of the peers; as many as ours when None.
+    """
+    names = {server for server, _ in measured(data) if server.startswith(peer)}
+    peers = [rounds(data, name, at or pupils) for name in sorted(names)]
+    found = []
+    for number, cell in rounds(data, OURS, pupils).items():
+        theirs = [one for cells in peers if number in cells and (one := value(cells[number])) is not None]
+        if theirs and (own := value(cell)) is not None:
+            found.append(own / best(theirs))
+    return found
 
 
 def ratio(above: float | None, below: float | None) -> float | None:
@@ -114,19 +144,17 @@ def _row(data: Data, key: str, field: str, value: int) -> Data | None:
     return next((row for row in rows if row.get(field) == value), None)
 
 
-def beside(data: Data, what: Callable[[Data, str], float | None]) -> float | None:
-    """Return the median, over the rounds of one pupil, of ours divided by what `llama-bench` did just before it.
+def beside(data: Data, what: Callable[[Data, str], float | None]) -> list[float]:
+    """Return, for each round of one pupil, ours divided by what `llama-bench` did just before it.
 
     Args:
         data: The results.
         what: Takes a cell of ours and its round's number, gives the quotient; None where a part is missing.
     """
-    rounds = {key.rsplit("/", 1)[1]: cell for key, cell in data["cells"].items() if key.startswith(f"{OURS}/1/")}
-    found = [one for number, cell in rounds.items() if "error" not in cell and (one := what(cell, number)) is not None]
-    return median(found) if found else None
+    return [one for number, cell in rounds(data, OURS, 1).items() if (one := what(cell, number)) is not None]
 
 
-def decode_share(data: Data, depth: int) -> float | None:
+def decode_share(data: Data, depth: int) -> list[float]:
     """Tokens a second of one answer beside those of `llama-bench` at a depth, the better of both kinds of kernels."""
 
     def share(cell: Data, number: str) -> float | None:
@@ -136,7 +164,7 @@ def decode_share(data: Data, depth: int) -> float | None:
     return beside(data, share)
 
 
-def read_share(data: Data) -> float | None:
+def read_share(data: Data) -> list[float]:
     """Seconds to the first text beside those in which `llama-bench` reads as many new tokens."""
 
     def share(cell: Data, number: str) -> float | None:
@@ -153,25 +181,26 @@ def targets(data: Data) -> list[Target]:
     starts = data["starts"].get(OURS, {})
     extra = median(starts["with_files_s"]) - median(starts["load_s"]) if starts.get("load_s") else None
     # A lock serves one at a time: more pupils only wait longer, so its speed at 4 is its speed at 8.
-    naive = middle(data, "naive", AT, SPEED) or middle(data, "naive", 4, SPEED)
+    naive = beside_peers(data, AT, SPEED, peer="naive") or beside_peers(data, AT, SPEED, peer="naive", at=4)
     depths = [int(row["n_depth"]) for key in data["limits"] if key.startswith("decode/") for row in _rows(data, key)]
     depth = max(depths, default=0)
-    peer = best_peer(data, AT, SPEED, highest=True)
-    wait = ratio(middle(data, OURS, AT, FIRST), best_peer(data, AT, FIRST, highest=False))
-    long_wait = ratio(middle(data, OURS, AT, FIRST_LATE), best_peer(data, AT, FIRST_LATE, highest=False))
+    wait, long_wait = (beside_peers(data, AT, value, best=min) for value in (FIRST, FIRST_LATE))
 
     def memory(server: str) -> float | None:
         return middle(data, server, AT, MEMORY)
 
+    def paired(text: str, limit: float, found: Sequence[float], *, at_least: bool = True) -> Target:
+        return Target(text, limit, median(found) if found else None, at_least, len(found))
+
     return [
-        Target(f"tokens/s at {AT} / llama-server's best setting", 2.0, ratio(ours, peer)),
-        Target(f"tokens/s at {AT} / naive lock", 4.0, ratio(ours, naive)),
+        paired(f"tokens/s at {AT} / llama-server's best setting", 2.0, beside_peers(data, AT, SPEED)),
+        paired(f"tokens/s at {AT} / naive lock", 4.0, naive),
         Target(f"tokens/s at {AT} / llama-batched-bench, questions in the time", 0.85, ratio(ours, limit_of(data, AT))),
-        Target(f"first text at {AT}, p50 / llama-server's best", 0.3, wait, at_least=False),
-        Target(f"first text at {AT}, p95 / llama-server's best", 0.4, long_wait, at_least=False),
-        Target(f"tokens/s of one answer / llama-bench at depth {depth}", 0.95, decode_share(data, depth)),
-        Target("the same / llama-bench at depth 0", 0.95, decode_share(data, 0)),
-        Target("first text of one pupil, warm persona / reading its new tokens", 1.2, read_share(data), at_least=False),
+        paired(f"first text at {AT}, p50 / llama-server's best", 0.3, wait, at_least=False),
+        paired(f"first text at {AT}, p95 / llama-server's best", 0.4, long_wait, at_least=False),
+        paired(f"tokens/s of one answer / llama-bench at depth {depth}", 0.95, decode_share(data, depth)),
+        paired("the same / llama-bench at depth 0", 0.95, decode_share(data, 0)),
+        paired("first text of one pupil, warm persona / reading its new tokens", 1.2, read_share(data), at_least=False),
         Target(f"resident GB at {AT}, tiled kernels", 6.0, memory("ours-tiled"), at_least=False),
         Target(f"resident GB at {AT}, repacked kernels", 10.0, memory("ours-repacked"), at_least=False),
         Target(f"resident GB at {AT}, kernels chosen at start", 10.0, memory(OURS), at_least=False),
@@ -197,20 +226,22 @@ COLUMNS: dict[str, Value] = {
 
 
 def render(data: Data) -> str:
-    """Return the page: targets, cells, first users at once, limits."""
+    """Return the page: targets, cells, first users at once, limits, and what each cell was measured with."""
     run = data["run"]
     lines = [f"# Our engine beside its peers: {run['model']}", ""]
-    lines += [f"{run['threads']} threads, {run['turns']} turns a pupil, medians of the rounds.", ""]
-    lines += ["| target | promised | found | verdict |", "|---|---|---|---|"]
+    lines += [f"{run['threads']} threads, {run['turns']} turns a pupil, medians of the rounds.", PAIRED, ""]
+    lines += ["| target | promised | found | rounds of both | verdict |", "|---|---|---|---|---|"]
     for one in targets(data):
         sign = "≥" if one.at_least else "≤"
-        lines.append(f"| {one.text} | {sign} {one.limit} | {_number(one.found)} | {one.verdict} |")
-    lines += ["", f"| pupils | server | rounds | {' | '.join(COLUMNS)} | failed |", "|---" * (len(COLUMNS) + 4) + "|"]
+        both = "–" if one.rounds is None else one.rounds
+        lines.append(f"| {one.text} | {sign} {one.limit} | {_number(one.found)} | {both} | {one.verdict} |")
+    head = f"| pupils | server | rounds | {' | '.join(COLUMNS)} | tokens/s / llama-server's best (rounds) | failed |"
+    lines += ["", head, "|---" * (len(COLUMNS) + 5) + "|"]
     for (server, pupils), found in sorted(measured(data).items(), key=lambda item: item[0][1]):
         values = " | ".join(_number(middle(data, server, pupils, value)) for value in COLUMNS.values())
-        failed = sum(cell["n_errors"] for cell in found)
-        cut = ", cut by the time limit" if any(cell["cut_by_limit"] for cell in found) else ""
-        lines.append(f"| {pupils} | {server} | {len(found)} | {values} | {failed}{cut} |")
+        quotients = beside_peers(data, pupils, SPEED) if server == OURS else []
+        times = f"{_number(median(quotients))} ({len(quotients)})" if quotients else "–"
+        lines.append(f"| {pupils} | {server} | {len(found)} | {values} | {times} | {_failed(found)} |")
     broken = {key: cell["error"] for key, cell in data["cells"].items() if "error" in cell}
     lines += ["", *(f"- {key} failed: {error}" for key, error in broken.items())]
     lines += ["", "## First users at once, no persona read", ""]
@@ -221,7 +252,32 @@ def render(data: Data) -> str:
     lines += ["", "## Limits of llama.cpp itself", "", "| pupils | tokens/s, questions in the time |", "|---|---|"]
     numbers = sorted({pupils for _, pupils in measured(data)})
     lines += [f"| {pupils} | {_number(limit_of(data, pupils))} |" for pupils in numbers]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_made(data)]) + "\n"
+
+
+def _failed(found: Sequence[Data]) -> str:
+    """Say how many answers failed, and what the time limit cut."""
+    said = str(sum(cell["n_errors"] for cell in found))
+    if any(cell["cut_by_limit"] for cell in found):
+        said += ", cut by the time limit"
+    if waiting := sum(cell.get("waiting", 0) for cell in found):
+        said += f", {waiting} without a first text by then"
+    return said
+
+
+def _made(data: Data) -> list[str]:
+    """Say with which engine, weights, library and command the cells were measured, and when."""
+    cells = [cell for section in ("cells", "cold", "starts", "limits") for cell in data[section].values()]
+    lines = ["## Measured with", "", "| measures | from | to | engines | weights | llama.cpp | processor | command |"]
+    lines += ["|---" * 8 + "|"]
+    for number, made in enumerate(data.get("made", [])):
+        times = sorted(cell["at"] for cell in cells if cell.get("made") == number)
+        what = [made["engines"][:8], made["model_sha256"][:8], made["llama_cpp"], made["cpu"], f"`{made['command']}`"]
+        if times:
+            lines.append(f"| {len(times)} | {times[0]} | {times[-1]} | {' | '.join(what)} |")
+    if older := sum("made" not in cell for cell in cells):
+        lines.append(f"| {older} |{' not noted |' * 7}")
+    return lines
 
 
 def write(data: Data, path: Path) -> None:

@@ -53,15 +53,17 @@ def demo_answers(
     asked_for = demo.load_questions(questions)[:limit]
     index = NoteIndex.load(notes, default_embedder(load_settings().data_dir))  # as the page finds them
     model = model_of(engine)
-    identity = {
-        "model": model,
-        "questions": sha256_of(questions),
-        "limit": limit,
-        "prompts": [demo.prompt_for(one, index, 0)[0] for one in asked_for],
-    }
-    kept = demo.Journal(out.with_name(out.name + ".partial"), identity)
     opened = open_engine(engine, threads=threads)
     try:
+        n_params = opened.info.n_params
+        identity = {
+            "model": model,
+            "questions": sha256_of(questions),
+            "limit": limit,
+            "prompts": [demo.prompt_for(one, index, n_params)[0] for one in asked_for],
+            "sampling": [asdict(demo.params_for(one, n_params)) for one in asked_for],
+        }
+        kept = demo.Journal(out.with_name(out.name + ".partial"), identity)
         with bar("Asking", len(asked_for)) as (progress, task):
             progress.update(task, completed=len(kept.done))
 

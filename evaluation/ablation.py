@@ -6,6 +6,7 @@ and their interaction are taken out of the four. Knows runs; asks no engine.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import inf
 from typing import Any, NamedTuple
 
 from errors import EngineError
@@ -13,7 +14,7 @@ from evaluation.compared import column
 from evaluation.decisions import FREE_ACCURACY, Figures, freemium
 from evaluation.pages import table
 from evaluation.runs import Run, summary
-from evaluation.statistics import Comparison, compare, contrast, estimate, holm
+from evaluation.statistics import Comparison, Pair, compare, contrast, estimate, holm
 
 KIND = "ablation"
 BASE, PROMPTS, LORA, BOTH = "base", "prompts only", "LoRA only", "LoRA + prompts"
@@ -85,7 +86,8 @@ def ablate(runs: Mapping[str, Run], metric: str = "accuracy", premium: Run | Non
         "version": runs[BASE].version,
         "metric": metric,
         "level": found.level,
-        "cells": {name: {"engine": runs[name].engine, **asdict(one), **_counted(latency[name])}
+        "cells": {name: {"engine": runs[name].engine, "model": runs[name].environment.get("model"), **asdict(one),
+                         **_counted(latency[name])}
                   for name, one in found.estimates.items()},
         "pairs": [asdict(pair) for pair in found.pairs],
         "effects": effects(values, clusters),
@@ -172,7 +174,18 @@ def _freemium(runs: Mapping[str, Run], found: Comparison, metric: str, premium: 
         return freemium(free, prompts, gain, None, None)
     values, clusters = column({BOTH: runs[BOTH], PREMIUM: premium}, metric)
     gap = compare(values, clusters).pair(BOTH, PREMIUM)
-    return freemium(free, prompts, gain, figures_of(PREMIUM, premium, metric), gap)
+    return freemium(free, prompts, gain, figures_of(PREMIUM, premium, metric), gap, _wait(runs[BOTH], premium))
+
+
+def _wait(free: Run, premium: Run) -> Pair | None:
+    """Return how much longer premium's answers take, over the items that both answered; None where there is none."""
+    theirs = {sample.id: sample.total_s for sample in premium.samples}
+    both = [(one, one.total_s, theirs.get(one.id)) for one in free.samples]
+    timed = [(one.cluster, ours, other) for one, ours, other in both if ours is not None and other is not None]
+    if not timed:
+        return None
+    clusters, ours, others = zip(*timed, strict=True)
+    return compare({BOTH: ours, PREMIUM: others}, clusters, bounds=(0.0, inf)).pair(BOTH, PREMIUM)
 
 
 def render(result: Mapping[str, Any]) -> str:

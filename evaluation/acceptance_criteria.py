@@ -14,6 +14,7 @@ RESULTS = Path("benchmarks/results")
 DEMO = "embedded model"
 FREE_S, FREE_ACCURACY, FREE_GB = 15.0, 0.75, 4.0
 SOAK_HOURS = 24.0
+HOUR_S = 3500.0  # between two samples an hour ends
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,28 @@ class Shelf:
         return len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else None
 
 
+# Where a result says which weights of the embedded model it was measured with.
+_WEIGHTS = ("environment>model>sha256", "model>sha256", "model_sha256", "run>model_sha256",
+            "cells>LoRA + prompts>model>sha256", "origin>adapter>sha256>adapter_model.safetensors")  # fmt: skip
+
+
+def weights_of(data: Any) -> str | None:
+    """Return the hash of the weights that a result was measured with; None where it does not say."""
+    return next((found for keys in _WEIGHTS if isinstance(found := _at(data, keys), str)), None)
+
+
+def _at(data: Any, keys: str) -> Any:
+    """Return what stands under keys parted by ">", None where one is missing; digits count through lists."""
+    for key in keys.split(">"):
+        if isinstance(data, Mapping):
+            data = data.get(key)
+        elif isinstance(data, list) and data and key.lstrip("-").isdigit():
+            data = data[int(key)]
+        else:
+            return None
+    return data
+
+
 def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -117,14 +140,7 @@ def number(
 
     def find(shelf: Shelf) -> Found | None:
         source = name if "/" in name else _source(name)
-        data: Any = shelf.file(name) if "/" in name else shelf.result(name)
-        for key in keys.split(">"):
-            if isinstance(data, Mapping):
-                data = data.get(key)
-            elif isinstance(data, list) and data and key.lstrip("-").isdigit():
-                data = data[int(key)]
-            else:
-                return None
+        data: Any = _at(shelf.file(name) if "/" in name else shelf.result(name), keys)
         if not isinstance(data, int | float):
             return None
         value = float(data)
@@ -225,6 +241,26 @@ def ablation(shelf: Shelf) -> Found | None:
     return Found(said, True, found[0])
 
 
+def held(shelf: Shelf) -> Found | None:
+    """What engine and routes hold at the end of a soak; one of less than an hour says nothing of it."""
+    data = shelf.result("soak")
+    if data is None or not data["samples"] or data["samples"][-1]["seconds"] < HOUR_S:
+        return None
+    gigabytes = data["samples"][-1]["rss_mb"] / 1000
+    return Found(f"{gigabytes:.2f} GB ({DEMO})", gigabytes <= FREE_GB, _source("soak"))
+
+
+def soaked(shelf: Shelf) -> Found | None:
+    """How long the server held under load and faults; a soak that broke off lasted as long as its last sample."""
+    data = shelf.result("soak")
+    if data is None or not data["samples"]:
+        return None
+    passed = data["verdict"]["passed"]
+    lasted = data["run"]["hours"] if passed else data["samples"][-1]["seconds"] / 3600
+    said = f"{lasted:.3g} h under load and faults{'' if passed else ', not passed'} ({DEMO})"
+    return Found(said, passed and lasted >= SOAK_HOURS, _source("soak"))
+
+
 def one_call(shelf: Shelf) -> Found | None:
     """What one call for answer and evaluation saves, in sessions of several turns; else on the pipeline's talks."""
     data = shelf.result("chat_plus_eval")
@@ -241,9 +277,7 @@ CRITERIA: dict[str, tuple[Criterion, ...]] = {
                   number("bare", "seconds>whole answer on the page", seconds, at_most=FREE_S, of=DEMO)),
         Criterion("Free: scheme accuracy", "> 75 %, good is 80 %",
                   number("model-gate", "means>accuracy>mean", percent, at_least=FREE_ACCURACY, of=DEMO)),
-        Criterion("Free: memory of engine and routes after an hour, chats at rest included", "about 4 GB",
-                  number("soak", "samples>-1>rss_mb", lambda mb: f"{mb / 1000:.2f} GB",
-                         at_most=1000 * FREE_GB, of=DEMO)),
+        Criterion("Free: memory of engine and routes after an hour, chats at rest included", "about 4 GB", held),
         Criterion("Premium: scheme accuracy", "95 % and more", nobody),
         Criterion("Premium: an answer, on an A10", "1 to 3 s", nobody),
         Criterion("Premium: an hour of use", "$ 0.50 to 1", nobody),
@@ -293,9 +327,7 @@ CRITERIA: dict[str, tuple[Criterion, ...]] = {
         Criterion("Quality: the same, history condensed", "≥ 0.92",
                   number("pipeline", "total>similarity", lambda n: f"{n:.3f}", at_least=0.92, of=DEMO)),
         Criterion("Quality: 50 answers read by a person", "≥ 8 of 10, or similarity", nobody),
-        Criterion("Up without running out of memory", "24 h",
-                  number("soak", "run>hours", lambda n: f"{n:g} h under load and faults", at_least=SOAK_HOURS,
-                         of=DEMO)),
+        Criterion("Up without running out of memory", "24 h", soaked),
     ),
     "The business analyst": (
         Criterion("Training documents", "98", lines_of("data/business_analyst/train.jsonl", 98)),

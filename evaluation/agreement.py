@@ -113,15 +113,20 @@ def weighted_kappa(table: Table) -> float | None:
     return None if expected == 0 else 1.0 - float((weights * table).sum()) / expected
 
 
-def kappa_interval(labels: Sequence[int], graded: Sequence[int]) -> tuple[float, float] | None:
-    """Return the percentile bootstrap interval of the weighted kappa, at `LEVEL`; None where it has no value."""
-    given, scored = np.asarray(labels), np.asarray(graded)
-    chance = np.random.default_rng(SEED)
-    drawn = []
-    for rows in chance.integers(0, len(given), (RESAMPLES, len(given))):
-        value = weighted_kappa(confusion(given[rows].tolist(), scored[rows].tolist()))
-        if value is not None:
-            drawn.append(value)
+def kappa_interval(labels: Sequence[int], graded: Sequence[int], clusters: Sequence[str]) -> tuple[float, float] | None:
+    """Return the percentile bootstrap interval of the weighted kappa, at `LEVEL`; None where it has no value.
+
+    Args:
+        labels: (n,) the reader's grades.
+        graded: (n,) the scorer's.
+        clusters: (n,) what each answer is an answer to: answers to one prompt are drawn together.
+    """
+    names = sorted(set(clusters))
+    tables = np.zeros((len(names), len(GRADES), len(GRADES)), np.int64)  # of each prompt one: they add up
+    np.add.at(tables, ([names.index(one) for one in clusters], list(labels), list(graded)), 1)
+    times = np.random.default_rng(SEED).multinomial(len(names), [1 / len(names)] * len(names), RESAMPLES)
+    values = [weighted_kappa(one) for one in np.tensordot(times, tables, 1)]
+    drawn = [one for one in values if one is not None]
     if not drawn:
         return None
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -151,9 +156,9 @@ def agreement(labelled: Sequence[Labelled]) -> dict[str, Any]:
         labelled: At least one answer.
 
     Returns:
-        `confusion` (rows the reader's grades), `weighted_kappa` with its interval, `equal` and `within_one` as shares,
-        `full` (is 4 found), `conclusion` (is a right conclusion found; None where none is labelled), `by_scheme`,
-        and the answers on which they differ most.
+        `n` answers to `prompts` prompts, `confusion` (rows the reader's grades), `weighted_kappa` with its interval,
+        `equal` and `within_one` as shares, `full` (is 4 found), `conclusion` (is a right conclusion found; None where
+        none is labelled), `by_scheme`, and the answers on which they differ most.
 
     Raises:
         EngineError: There are none.
@@ -168,9 +173,10 @@ def agreement(labelled: Sequence[Labelled]) -> dict[str, Any]:
     worst = sorted(zip(apart, labelled, graded, strict=True), key=lambda one: (-one[0], one[1].id))
     return {
         "n": len(labelled),
+        "prompts": len({one.prompt for one in labelled}),
         "confusion": table.tolist(),
         "weighted_kappa": None if kappa is None else round(kappa, 4),
-        "weighted_kappa_interval": kappa_interval(labels, graded),
+        "weighted_kappa_interval": kappa_interval(labels, graded, [one.prompt for one in labelled]),
         "equal": round(sum(step == 0 for step in apart) / len(apart), 4),
         "within_one": round(sum(step <= 1 for step in apart) / len(apart), 4),
         "full": detection([label == FULL for label in labels], [found == FULL for found in graded]),

@@ -3,6 +3,7 @@
 Settings are read by the room's entry alone; what they say travels in Typer's context, see `FromSettings`.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from evaluation.result import as_json, sha256_of, write_text
+from evaluation.result import as_json, sha256_of, weight_files, write_text
 from evaluation.specs import VARIANTS, EvaluationSpec, parse_spec
 
 talk = Console(stderr=True)
@@ -64,10 +65,16 @@ def bar(label: str, total: int) -> Iterator[tuple[Progress, TaskID]]:
 
 
 def model_of(spec: str) -> dict[str, Any]:
-    """Say which model a spec names: by the hash of its file where it is one."""
-    _, _, address = spec.partition(":")
-    path = Path(address)
-    return {"name": path.name, "sha256": sha256_of(path) if path.is_file() else None}
+    """Say which model a spec names: by the hash of its file, or of a checkpoint's weights with those of its adapter.
+
+    The hash is None where the weights are not on this machine.
+    """
+    scheme, _, address = spec.partition(":")
+    two = scheme == "hf" and not Path(address).is_dir()  # a folder's own name may hold a plus
+    base, _, adapter = address.rpartition("+") if two else ("", "", address)
+    hashes = [sha256_of(file) for part in (base, adapter) if part for file in weight_files(Path(part))]
+    whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return {"name": Path(address).name, "sha256": whole if hashes else None}
 
 
 def deliver(result: dict[str, Any], out: Path | None, as_data: bool, summary: str) -> None:

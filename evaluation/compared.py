@@ -10,12 +10,13 @@ from typing import Any
 
 from errors import EngineError
 from evaluation.cli_common import model_of
-from evaluation.result import sha256_of
-from evaluation.running import Task, run_spec
+from evaluation.result import machine, sha256_of
+from evaluation.running import DEADLINE_S, Task, run_spec
 from evaluation.runs import RESULTS, Run, Sample, load_run
 from evaluation.specs import EvaluationSpec, parse_spec
 
 SAVED = "run:"
+MEASURED_BY = ("set_sha256", "embedder", "scorer_sha256")  # settings: with another one, an answer has another figure
 Read = Callable[..., EvaluationSpec]  # `specs.parse_spec`, or one that knows the roles too
 
 
@@ -81,7 +82,7 @@ class Compared:
         spec = self.spec(text, read)
         if (folder / RESULTS).exists() and not force:
             found = self.saved(folder)
-            self._must_be_current(found, spec, folder)
+            self._must_be_current(found, spec, folder, how)
             if any(sample.error is None for sample in found.samples):
                 return found
             force = True  # an engine that was not there may be there now
@@ -91,7 +92,7 @@ class Compared:
         """Return a run that is there, cut to this task's documents.
 
         Raises:
-            EngineError: There is none, or it belongs to another task, version or set.
+            EngineError: There is none, or it belongs to another task, version, set, embedder or scorer.
         """
         run = load_run(folder)
         if (run.task, run.version) != (self.task.name, self.task.version):
@@ -99,22 +100,27 @@ class Compared:
                 f"{folder} holds {run.task} version {run.version}, not {self.task.name} version {self.task.version}: "
                 "measure it anew."
             )
+        other = [name for name in MEASURED_BY if run.settings.get(name) != self.task.settings.get(name)]
+        if other:
+            raise EngineError(f"{folder} has a run with another {other[0]}: measure it anew.")
         by_id = {sample.id: sample for sample in run.samples}
         missing = [one.id for one in self.task.documents if one.id not in by_id]
         if missing:
             raise EngineError(f"{folder} has no answer to {len(missing)} of the documents, e.g. {missing[0]!r}.")
         return replace(run, samples=tuple(by_id[one.id] for one in self.task.documents))
 
-    def _must_be_current(self, found: Run, spec: EvaluationSpec, folder: Path) -> None:
-        """Refuse a run of another engine, model file, set or sampling: it would be compared in their name."""
-        wanted = {"engine": spec.text, "model": model_of(spec.engine)["sha256"]}
-        there = {"engine": found.engine, "model": found.environment.get("model", {}).get("sha256")}
-        for name in ("set_sha256", "sampling"):
-            wanted[name], there[name] = self.task.settings.get(name), found.settings.get(name)
-        other = [name for name in wanted if wanted[name] != there[name]]
+    def _must_be_current(self, found: Run, spec: EvaluationSpec, folder: Path, how: Mapping[str, Any]) -> None:
+        """Refuse a run of other weights, sampling, threads, deadline or machine: it would be compared in their name."""
+        usual = {"threads": None, "deadline_s": DEADLINE_S, "own_layout": False}
+        wanted = {name: how.get(name, value) for name, value in usual.items()} | machine()
+        wanted |= {"engine": spec.text, "model": model_of(spec.engine)["sha256"]}
+        wanted["sampling"] = self.task.settings.get("sampling")
+        there = {**found.settings, **found.environment.get("machine", {}), "engine": found.engine}
+        there["model"] = found.environment.get("model", {}).get("sha256")
+        other = [name for name in wanted if wanted[name] != there.get(name)]
         if other:
             raise EngineError(
-                f"{folder} has a run with another {other[0]} ({there[other[0]]}). Move it, or pass --force."
+                f"{folder} has a run with another {other[0]} ({there.get(other[0])}). Move it, or pass --force."
             )
 
 

@@ -122,7 +122,7 @@ class Freemium:
     Attributes:
         option: "A", "B", "C", or "none" where nothing can be decided yet.
         free_viable: Free answers under 15 s and over 75 %.
-        premium_justified: The gap in quality is significant; None when premium was not measured.
+        premium_justified: It is better and faster, both significantly; None when one of the two was not measured.
         title: The decision in a sentence.
         options: Each option's name, and what the figures say for and against it.
         reasons: The figures.
@@ -151,7 +151,12 @@ def viable(figures: Figures) -> bool:
 
 
 def freemium(
-    free: Figures, prompts: Figures, adapter_gain: Pair, premium: Figures | None, gap: Pair | None
+    free: Figures,
+    prompts: Figures,
+    adapter_gain: Pair,
+    premium: Figures | None,
+    gap: Pair | None,
+    wait: Pair | None = None,
 ) -> Freemium:
     """Decide what free is, and whether premium is worth its price.
 
@@ -161,6 +166,7 @@ def freemium(
         adapter_gain: From `prompts` to `free`, on the same items.
         premium: The model on a GPU; None when it was not measured.
         gap: From `free` to `premium`, on the same items.
+        wait: The same in seconds of an answer; None when they were not measured.
 
     Raises:
         EngineError: One of `premium` and `gap` is given without the other.
@@ -168,10 +174,11 @@ def freemium(
     if (premium is None) != (gap is None):
         raise EngineError("Premium's figures and its gap to free go together; give both, or neither.")
     with_adapter, by_prompts = viable(free), viable(prompts)
-    justified = None if gap is None else gap.different and gap.difference > 0
+    justified = _justified(gap, wait)
     reasons = [free.spoken(), prompts.spoken(), f"Adapter against prompts alone: {gap_spoken(adapter_gain)}"]
     if premium is not None and gap is not None:
         reasons += [premium.spoken(), f"Premium against free: {gap_spoken(gap)}"]
+        reasons += [f"Its wait against free's: {wait_spoken(wait)}"] if wait is not None else []
     option, title = _chosen(with_adapter, by_prompts, justified)
     said = (
         (OPTIONS["A"], _for_a(free, adapter_gain, justified)),
@@ -181,13 +188,30 @@ def freemium(
     return Freemium(option, with_adapter or by_prompts, justified, title, said, tuple(reasons))
 
 
+def _justified(gap: Pair | None, wait: Pair | None) -> bool | None:
+    """Whether premium earns a price, which the brief asks of quality and of latency."""
+    if gap is None:
+        return None
+    if not (gap.different and gap.difference > 0):
+        return False
+    return None if wait is None else wait.different and wait.difference < 0
+
+
 def gap_spoken(pair: Pair) -> str:
     """Say a difference in a line, in points of 100."""
-    sure = "significant" if pair.different else "not significant"
     return (
         f"{100 * pair.difference:+.1f} points ({100 * pair.low:+.1f} to {100 * pair.high:+.1f}), "
-        f"p after Holm {pair.p_holm:.3f}, {sure}."
+        f"p after Holm {pair.p_holm:.3f}, {_sure(pair)}."
     )
+
+
+def wait_spoken(pair: Pair) -> str:
+    """Say a difference in a line, in seconds."""
+    return f"{pair.difference:+.1f} s ({pair.low:+.1f} to {pair.high:+.1f}), p {pair.p_holm:.3f}, {_sure(pair)}."
+
+
+def _sure(pair: Pair) -> str:
+    return "significant" if pair.different else "not significant"
 
 
 def _chosen(with_adapter: bool, by_prompts: bool, justified: bool | None) -> tuple[str, str]:
@@ -197,9 +221,9 @@ def _chosen(with_adapter: bool, by_prompts: bool, justified: bool | None) -> tup
             return option, f"Free is viable (option {option}); whether premium is justified is not measured."
         if justified:
             return option, f"Option {option}: free is viable and premium is justified."
-        return option, f"Option {option} without a price: free is viable, premium is not significantly better."
+        return option, f"Option {option} without a price: free is viable, premium is not surely better and faster."
     if justified:
-        return "C", "Option C: free is not viable with this model, premium is significantly better."
+        return "C", "Option C: free is not viable with this model, premium is significantly better and faster."
     if justified is None:
         return "none", "With this model free is not viable as a tutor of logic; premium is not measured: no option yet."
     return "none", "Neither free nor premium holds what was asked: no option."
@@ -238,7 +262,7 @@ def _for_c(free_viable: bool, justified: bool | None) -> str:
     said = "For it: no free tier holds the limits with this model."
     if justified is None:
         return said + " But premium was not measured: there is nothing to sell yet."
-    return said + (" Premium is significantly better." if justified else " But premium is not better either.")
+    return said + (" Premium is better and faster." if justified else " But premium is not surely better and faster.")
 
 
 def table_of(figures: Sequence[Figures]) -> list[list[str]]:

@@ -17,6 +17,9 @@ from dialogue.retelling import retell
 from engines.base import Engine, SamplingParams
 from errors import EngineError
 from evaluation.asking import ask
+from evaluation.labelled import lines_of
+from evaluation.result import write_text
+from evaluation.runs import percentile
 from evaluation.text_counts import ends_on_question, has_loop, words
 from personas import PERSONAS, Persona, get_persona
 from retrieval.notes import Note, NoteIndex
@@ -141,12 +144,12 @@ class Journal:
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path = path
         self.done: list[Asked] = []
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        if lines and json.loads(lines[0]) == dict(identity):
+        head = json.dumps(dict(identity), ensure_ascii=False)
+        lines = lines_of(path.read_text(encoding="utf-8")) if path.exists() else []
+        if lines and lines[0] == head:
             self.done = [Asked(**json.loads(line)) for line in lines[1:] if line.endswith("}")]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [dict(identity), *map(asdict, self.done)]
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
+        kept = [head, *(json.dumps(asdict(one), ensure_ascii=False) for one in self.done)]
+        write_text(path, "\n".join(kept) + "\n")
 
     def add(self, asked: Asked) -> None:
         """Keep one more."""
@@ -179,15 +182,6 @@ def count(asked: Sequence[Asked], unknown: set[str] | None) -> dict[str, Any]:
         "total_s": {"median": statistics.median(total), "p95": percentile(total, 95), "most": total[-1]},
         "tokens_per_s_median": round(statistics.median(one.tokens / max(one.total_s, 1e-9) for one in asked), 1),
     }
-
-
-def percentile(ordered: Sequence[float], percent: int) -> float:
-    """Return the value that `percent` of an ordered sequence do not exceed.
-
-    >>> percentile([1.0, 2.0, 3.0, 4.0], 50)
-    2.0
-    """
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
 def own_words(notes: Mapping[str, Sequence[Note]], questions: Iterable[Question]) -> set[str]:

@@ -6,9 +6,8 @@ tunes on it.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from time import thread_time
 from typing import Any, Literal
 
 from dialogue.french import plain
@@ -119,16 +118,6 @@ def false_alarms_in_use(texts: Sequence[str]) -> dict[str, Any]:
         "cards": sum(assess(text).stops for text in texts),
         "limits": dict(Counter(kind for text in texts if (kind := find_limit(text)))),
     }
-
-
-def page_ms(rule: Callable[[str], object], page: str, times: int = 20) -> float:
-    """Return the median milliseconds of processor time that one call takes on a page: other jobs do not count."""
-    taken = []
-    for _ in range(times):
-        start = thread_time()
-        rule(page)
-        taken.append((thread_time() - start) * 1000)
-    return round(sorted(taken)[times // 2], 2)
 
 
 def ordinary_texts(data: Path, dialogues: Path, half: Half) -> list[str]:

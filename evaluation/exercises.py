@@ -1,6 +1,5 @@
 """Scheme exercises put to an engine: how many conclusions are right. Knows engines and prompts; the verdict is pure."""
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,8 +12,8 @@ from dialogue.prompt import build_messages, prefix_for
 from engines.base import Engine, SamplingParams
 from errors import EngineError
 from evaluation.asking import ask
-from evaluation.labelled import read_packed
 from evaluation.premises import agrees
+from evaluation.runs import rows_of
 from evaluation.schemes import judge
 from personas import get_persona
 
@@ -40,15 +39,16 @@ def load_exercises(path: Path, split: str = "test") -> list[Exercise]:
         EngineError: The file cannot be read, a line is wrong, or the split is empty.
     """
     found: list[Exercise] = []
-    for number, line in enumerate(read_packed(path).splitlines(), 1):
+    for number, row in rows_of(path):
+        if isinstance(row, str):
+            raise EngineError(f"{path.name}:{number}: no exercise ({row}).")
         try:
-            row = json.loads(line)
             if row["split"] == split and row["form"] != "dialogue":
                 asked = next(one["content"] for one in row["messages"] if one["role"] == "user")
                 found.append(
                     Exercise(row["id"], row["philosopher"], row["scheme"], row["form"], asked, row["conclusion"])
                 )
-        except (json.JSONDecodeError, KeyError, TypeError, StopIteration) as error:
+        except (KeyError, TypeError, StopIteration) as error:
             raise EngineError(f"{path.name}:{number}: no exercise ({type(error).__name__}: {error}).") from None
     if not found:
         raise EngineError(f"{path.name} has no exercise whose split is {split!r}.")

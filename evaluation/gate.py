@@ -1,6 +1,6 @@
 """Whether a new model may replace the committed one: not when it is worse beyond its interval. Knows runs, no engine.
 
-The committed run is kept small: for each item the hash of its prompt and what was measured, no answers.
+The committed run is kept small: for each item the hash of its prompt, the answer, and what was measured of it.
 """
 
 import json
@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from errors import EngineError
-from evaluation.compared import column
+from evaluation.compared import MEASURED_BY, column
 from evaluation.result import as_json, must_be_new, write_text
 from evaluation.runs import Run, Sample, load_run
 from evaluation.statistics import LEVEL, contrast, estimate
 
 KIND = "model-gate"
 HASH_CHARS = 16  # of a prompt's hash: enough to see that a prompt is another one
+SAME = (*MEASURED_BY, "split", "sampling", "own_layout")  # settings in which both runs must agree
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,11 @@ def compact(run: Run, metrics: Sequence[str]) -> dict[str, Any]:
     """Return the run as it is committed.
 
     Raises:
-        EngineError: The run has none of the metrics.
+        EngineError: The run answered nothing, or not the whole set, or has none of the metrics.
     """
+    _must_have_answered(run)
+    if run.settings.get("limit") is not None:
+        raise EngineError(f"The run of {run.engine} was cut with --limit: measure the whole set and adopt that run.")
     kept = [name for name in metrics if any(name in sample.metrics for sample in run.samples)]
     if not kept:
         raise EngineError(f"The run of {run.engine} has none of the metrics {', '.join(metrics)}.")
@@ -85,6 +89,7 @@ def compact(run: Run, metrics: Sequence[str]) -> dict[str, Any]:
             "cluster": sample.cluster,
             "persona": sample.persona,
             "prompt": sample.prompt_hash[:HASH_CHARS],
+            "response": sample.response,
             "metrics": {name: round(sample.metrics[name], 4) for name in kept if name in sample.metrics},
             **({"error": sample.error} if sample.error else {}),
         }
@@ -132,7 +137,7 @@ def load_figures(path: Path) -> Run:
             raise EngineError(f"{path} is no committed run but {data['kind']!r}.")
         samples = tuple(
             Sample(
-                row["id"], row["cluster"], row["persona"], row["prompt"], "", dict(row["metrics"]),
+                row["id"], row["cluster"], row["persona"], row["prompt"], row.get("response", ""), dict(row["metrics"]),
                 None, None, None, None, row.get("error"),
             )
             for row in data["samples"]
@@ -157,12 +162,19 @@ def judge(candidate: Run, committed: Run, metrics: Sequence[str] = (), *, level:
         level: Of the intervals together (Bonferroni).
 
     Raises:
-        EngineError: The two cannot be compared: other task, items or prompts, or no common metric.
+        EngineError: The two cannot be compared: other task, settings, items or prompts, or no common metric.
     """
+    _must_have_answered(candidate)
     if (candidate.task, candidate.version) != (committed.task, committed.version):
         raise EngineError(
             f"The candidate is {candidate.task} version {candidate.version}, the committed run {committed.task} "
             f"version {committed.version}: not comparable. Measure the shipped model anew and adopt that run."
+        )
+    other = [name for name in SAME if candidate.settings.get(name) != committed.settings.get(name)]
+    if other:
+        raise EngineError(
+            f"The runs differ in {', '.join(other)}: not comparable. "
+            "Measure the shipped model anew and adopt that run, or measure the candidate as the shipped model was."
         )
     _must_ask_the_same(candidate, committed)
     known = {name for sample in committed.samples for name in sample.metrics}
@@ -174,6 +186,11 @@ def judge(candidate: Run, committed: Run, metrics: Sequence[str] = (), *, level:
         )
     rows = tuple(_row(candidate, committed, name, 1 - (1 - level) / len(wanted)) for name in wanted)
     return Gate(not any(row.worse for row in rows), candidate.engine, committed.engine, rows)
+
+
+def _must_have_answered(run: Run) -> None:
+    if all(sample.error for sample in run.samples):
+        raise EngineError(f"{run.engine} answered nothing. The first error: {run.samples[0].error}")
 
 
 def _must_ask_the_same(candidate: Run, committed: Run) -> None:

@@ -24,6 +24,15 @@ def read_packed(path: Path) -> str:
         raise EngineError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
 
 
+def lines_of(text: str) -> list[str]:
+    r"""Return the lines of a JSONL text: an answer may hold U+2028 as it is, where `str.splitlines` ends a line.
+
+    >>> lines_of('"Oui.\u2028Donc."\n"Non."\n')
+    ['"Oui.\u2028Donc."', '"Non."']
+    """
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def load_rows(path: Path) -> list[Row]:
     """Read labelled sentences, one JSON object a line, packed or not.
 
@@ -31,7 +40,7 @@ def load_rows(path: Path) -> list[Row]:
         EngineError: The file cannot be read, a line is no JSON object, or nothing is there.
     """
     try:
-        rows = [json.loads(line) for line in read_packed(path).split("\n") if line.strip()]
+        rows = [json.loads(line) for line in lines_of(read_packed(path)) if line.strip()]
     except json.JSONDecodeError as error:
         raise EngineError(f"{path} cannot be read: {error}.") from None
     if not rows or not all(isinstance(row, dict) for row in rows):
@@ -68,10 +77,16 @@ def judging(data: Path, name: str) -> list[Row]:
     Raises:
         EngineError: There is none, or it cannot be read.
     """
-    sets = sorted((data / "eval").glob(f"{name}_judge*.jsonl*"))
+    sets = sorted((data / "eval").glob(f"{name}_judge*.jsonl*"), key=_number)
     if not sets:
         raise EngineError(f"{data / 'eval'} holds no {name}_judge*.jsonl[.xz]: nothing unread is left to judge by.")
     return load_rows(sets[-1])
+
+
+def _number(path: Path) -> int:
+    """Return which set of its kind a file is: `crisis_judge10` is newer than `crisis_judge9`."""
+    digits = path.name.partition("_judge")[2].partition(".")[0]
+    return int(digits) if digits.isdigit() else 0
 
 
 def exchanges(dialogues: Path) -> list[Row]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from engines.base import ChatMessage
 from engines.scoring import kl
 from errors import EngineError
+from evaluation.labelled import lines_of
 from evaluation.logits import MAX_TOKENS, Scored, Scorer, ScoringModel, score_chat, score_text
 
 Progress = Callable[[], None]
@@ -26,7 +27,7 @@ def load_chats(path: Path, limit: int | None = None) -> list[list[ChatMessage]]:
         EngineError: The file cannot be read, or holds no chat.
     """
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in lines_of(path.read_text(encoding="utf-8"))]
     except (OSError, json.JSONDecodeError) as error:
         raise EngineError(f"{path} cannot be read ({error}). Make it with `python -m corpus mix`.") from None
     chats: list[list[ChatMessage]] = [row["messages"] for row in rows if isinstance(row, dict) and "messages" in row]

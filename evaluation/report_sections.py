@@ -10,6 +10,7 @@ from typing import Any
 
 from evaluation import ablation, comparison
 from evaluation.decisions import FREE_ACCURACY, FREE_LATENCY_S
+from evaluation.pipeline.steps import LIKENESS
 
 Data = Mapping[str, Any]
 Row = tuple[str, ...]
@@ -87,7 +88,8 @@ def read_ablation(path: Path, data: Data) -> Reading:
         ),
     ]
     if decision["premium_justified"] is None:
-        rulings.append(Ruling("Premium at a price", OPEN, "No premium model has been measured on these items.", None))
+        why = "No premium model has been measured on these items, in quality and in seconds."
+        rulings.append(Ruling("Premium at a price", OPEN, why, None))
     return Section(title, path, says, ("", data["metric"], "interval", "median"), rows), rulings
 
 
@@ -221,9 +223,15 @@ def read_pipeline(path: Path, data: Data) -> Reading:
         (one["title"], f"{one['median_latency']:.2f} s", str(one["tokens_sent"]), one["promised"] or "–")
         for one in data["steps"]
     )
-    why = f"{whole['speed_up']:.2f} times faster than the adapter at run time; 3 times are asked."
+    speed, near = (
+        "not measured" if whole[name] is None else f"{whole[name]:.2f}" for name in ("speed_up", "similarity")
+    )
+    why = (
+        f"Times faster than the adapter at run time: {speed}; 3 are asked. "
+        f"Similarity of the answers: {near}; {LIKENESS} is asked."
+    )
     says = tuple(said for said in (data["note"], why) if said)
-    verdict = SHIPS if whole["speed_up_met"] else NOT
+    verdict = SHIPS if whole["speed_up_met"] and whole["similarity_met"] else NOT
     rulings = [] if data["note"] else [Ruling("The whole chain of optimisations", verdict, why, path)]
     head = ("step", "an answer, median", "tokens sent", "promised")
     return Section(f"The optimisation plan on {data['origin']['base']['name']}", path, says, head, rows), rulings

@@ -130,7 +130,8 @@ def parse(answer: str) -> tuple[dict[str, Any] | None, str]:
     fenced = _FENCED.search(answer)
     try:
         found = yaml.load(fenced[1] if fenced else answer, Loader=_Loader)  # noqa: S506  # it is a SafeLoader
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # e.g. 2024-99-99 is no date
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        # e.g. 2024-99-99 is no date, and tags like `!!bool maybe` or `!!timestamp x` fail inside the library
         first = str(error).splitlines()[0] if str(error) else ""
         return None, f"no YAML ({first or type(error).__name__})"
     if not isinstance(found, dict):

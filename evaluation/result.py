@@ -25,6 +25,11 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return platform.processor() or platform.machine()
 
 
+def machine() -> dict[str, Any]:
+    """Return what a time depends on: times of two machines are never put together."""
+    return {"cpu": cpu_name(), "cores": len(os.sched_getaffinity(0))}
+
+
 def spoken_command(arguments: Sequence[str], here: Path) -> str:
     """Return the command as it can be typed elsewhere: paths under `here` become relative to it.
 
@@ -40,8 +45,7 @@ def environment(arguments: Sequence[str]) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": spoken_command(arguments, Path.cwd()),
         "machine": {
-            "cpu": cpu_name(),
-            "cores": len(os.sched_getaffinity(0)),
+            **machine(),
             "load_1min": round(os.getloadavg()[0], 2),  # another job on the same cores makes every timing worse
             "system": f"{platform.system()} {platform.machine()}",
         },
@@ -61,6 +65,11 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise EngineError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def weight_files(path: Path) -> list[Path]:
+    """Return the file itself, or a checkpoint's files of weights; none where there is neither."""
+    return [path] if path.is_file() else sorted(path.glob("*.safetensors"))
 
 
 def write_text(path: Path, text: str) -> None:

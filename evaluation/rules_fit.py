@@ -141,8 +141,8 @@ def fit_all(data: Path, dialogues: Path, write: Callable[[Path, bytes], None] = 
 def across_folds(data: Path, dialogues: Path, folds: int) -> dict[str, Any]:
     """Return how both models do on sentences that they did not learn from, every part of the sentences in turn.
 
-    Sentences about the same question stay in one part. It flatters the stance, whose cues were written on a quarter of
-    these sentences; the rules of distress are not asked.
+    Sentences about the same question stay in one part, and so do neighbours in a file. It flatters the stance, whose
+    cues were written on a quarter of these sentences; the rules of distress are not asked.
 
     Args:
         data: As in `learned`.
@@ -155,6 +155,7 @@ def across_folds(data: Path, dialogues: Path, folds: int) -> dict[str, Any]:
     stances, alarms = learned(data, dialogues)
     asked = [row["previous"] for row in tuning(data, "stance")]
     parts = {question: place % folds for place, question in enumerate(sorted(set(asked)))}
+    told = _parts(len(alarms), folds)
     pairs: list[tuple[str, str]] = []
     stopped: Counter[str] = Counter()
     seen: Counter[str] = Counter()
@@ -162,8 +163,9 @@ def across_folds(data: Path, dialogues: Path, folds: int) -> dict[str, Any]:
         held = {place for place, question in enumerate(asked) if parts[question] == fold}
         model = fit([one for place, one in enumerate(stances) if place not in held], stance.STANCES, STANCE_FIT)
         pairs += [(stances[place].label, _best(model, stances[place])) for place in sorted(held)]
-        model = fit([one for place, one in enumerate(alarms) if place % folds != fold], alarm.VERDICTS, ALARM_FIT)
-        for one in alarms[fold::folds]:
+        rest = [one for one, part in zip(alarms, told, strict=True) if part != fold]
+        model = fit(rest, alarm.VERDICTS, ALARM_FIT)
+        for one in (one for one, part in zip(alarms, told, strict=True) if part == fold):
             kind = "ordinary" if one.weight < 1 else "near-miss" if one.label == "none" else "distress"
             seen[kind] += 1
             stopped[kind] += alarm.odds(model.scores(one.seen))[1] >= alarm.ODDS
@@ -171,6 +173,11 @@ def across_folds(data: Path, dialogues: Path, folds: int) -> dict[str, Any]:
         "stance_macro_f1": macro_f1(pairs, stance.STANCES)[0],
         "stopped_by_the_model": {kind: f"{stopped[kind]}/{seen[kind]}" for kind in sorted(seen)},
     }
+
+
+def _parts(count: int, folds: int) -> list[int]:
+    """Return the part of each sentence: neighbours in a file resemble one another, so that they stay in one."""
+    return [place // NEIGHBOURS % folds for place in range(count)]
 
 
 def threshold(odds: Sequence[float], recall: float) -> float:
@@ -184,12 +191,9 @@ def threshold(odds: Sequence[float], recall: float) -> float:
 
 
 def chosen_odds(examples: Sequence[Example], folds: int, recall: float = WANTED_RECALL) -> float:
-    """Return the odds from which a card answers: chosen on examples that the model did not learn from, by parts.
-
-    Neighbours in a file resemble one another, so that they stay in one part.
-    """
+    """Return the odds from which a card answers: chosen on examples that the model did not learn from, by parts."""
     found: list[float] = []
-    parts = [place // NEIGHBOURS % folds for place in range(len(examples))]
+    parts = _parts(len(examples), folds)
     for fold in range(folds):
         rest = [one for one, part in zip(examples, parts, strict=True) if part != fold]
         model = fit(rest, alarm.VERDICTS, ALARM_FIT)

@@ -18,7 +18,7 @@ from engines.open import open_engine
 from errors import EngineError, ModelUnfit
 from evaluation.cli_common import model_of
 from evaluation.memory import MemoryWatch
-from evaluation.result import environment, must_be_new
+from evaluation.result import environment, machine, must_be_new
 from evaluation.runs import RESULTS, Document, Measure, Run, Sample, SampleFile, failed, run_task, save_run
 from evaluation.specs import EvaluationSpec
 
@@ -109,7 +109,8 @@ def run_spec(
     must_be_new(folder / RESULTS, force=force)
     model, template = model_of(spec.engine), chat_template(spec)
     hashed = hashlib.sha256(template.encode()).hexdigest() if template else None
-    settings = {**task.settings, "n": len(task.documents), "template_sha256": hashed, "own_layout": own_layout}
+    how = {"own_layout": own_layout, "threads": threads, "deadline_s": deadline_s}
+    settings = {**task.settings, "n": len(task.documents), "template_sha256": hashed, **how}
     kept = SampleFile(folder, _identity(spec, task, settings, model))
 
     def told(sample: Sample) -> None:
@@ -139,6 +140,7 @@ def _identity(
         "version": task.version,
         "engine": spec.text,
         "model": model,
+        "machine": machine(),
         "settings": settings,
         "ids": hashlib.sha256(ids.encode()).hexdigest(),
     }

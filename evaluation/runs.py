@@ -16,7 +16,7 @@ from typing import Any
 from engines.base import ChatMessage, Engine, SamplingParams
 from errors import EngineError
 from evaluation.asking import Answer, ask
-from evaluation.labelled import read_packed
+from evaluation.labelled import lines_of, read_packed
 from evaluation.result import as_json, must_be_new, write_text
 
 RESULTS, SAMPLES = "results.json", "samples.jsonl"
@@ -187,7 +187,7 @@ def rows_of(path: Path) -> list[tuple[int, dict[str, Any] | str]]:
         EngineError: The file cannot be read, or is empty.
     """
     found: list[tuple[int, dict[str, Any] | str]] = []
-    for number, line in enumerate(read_packed(path).splitlines(), 1):
+    for number, line in enumerate(lines_of(read_packed(path)), 1):
         if not line.strip():
             continue
         try:
@@ -230,7 +230,7 @@ class SampleFile:
         folder.mkdir(parents=True, exist_ok=True)
         head = json.dumps(dict(identity), ensure_ascii=False, sort_keys=True)
         if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            lines = lines_of(self.path.read_text(encoding="utf-8"))
             if lines and lines[0] == head:
                 whole = filter(None, map(_sample_or_none, lines[1:]))  # a kill may have cut the last line
                 self.done = {sample.id: sample for sample in whole}

@@ -5,6 +5,7 @@ exercise brings its premises, so the conclusion that is due is the whole scheme:
 A refusal (an exercise from which nothing follows) has a conclusion and no scheme.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,11 @@ from evaluation.scheme_grade import FULL, grade, letters
 from evaluation.schemes import judge
 from personas import get_persona, get_scheme
 
-NAME, VERSION = "schemes", 2  # 2: graded as the labels of data/eval taught
+ROOT = Path(__file__).parents[1]
+NAME, VERSION = "schemes", 3  # 2: graded as the labels of data/eval taught; 3: a result says by which scorer
+# What grades an answer: a change of any of them may change a grade, whatever the version says.
+SCORER = ("dialogue/french.py", "dialogue/scheme_score.py", "evaluation/scheme_grade.py", "evaluation/schemes.py",
+          "personas/schemes.toml")  # fmt: skip
 SETS = (Path("data/eval/schemes_questions.jsonl"), Path("data/schemes_levelA_base.jsonl"))
 GREEDY = SamplingParams(temperature=0, repeat_penalty=1.0, max_tokens=160, stop=STOPS)
 
@@ -167,6 +172,11 @@ def measure(document: Document, answer: str) -> dict[str, float]:
     return found
 
 
+def scorer_sha256() -> str:
+    """Return the hash of all that grades: results of two scorers are not compared."""
+    return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in SCORER)).hexdigest()
+
+
 def scheme_task(
     paths: Iterable[Path] = SETS, *, split: str = "test", limit: int | None = None, max_tokens: int | None = None
 ) -> Task:
@@ -195,5 +205,6 @@ def scheme_task(
         "split": split,
         "limit": limit,
         "sampling": {"temperature": 0, "repeat_penalty": 1.0, "max_tokens": most},
+        "scorer_sha256": scorer_sha256(),
     }
     return Task(NAME, VERSION, documents, prompt, measure, settings)

@@ -89,7 +89,7 @@ class Engine(_Table):
     memory_share: float = Field(gt=0.3, le=0.95)
     cores: float = Field(gt=0)
     host_gib: int = Field(ge=1)
-    idle_s: int = Field(ge=2, le=3600)
+    idle_s: int = Field(ge=45, le=120)  # above what `tiers.waking` takes for awake, within what the page holds
     start_s: int = Field(ge=60, le=3600)
     max_containers: int = Field(ge=1)
     snapshot: bool
@@ -105,6 +105,7 @@ class Gateway(_Table):
     timeout_s: int = Field(ge=120, le=150)  # a cold start and an answer; Modal's edge cuts at 150
     max_inputs: int = Field(ge=1)
     max_containers: int = Field(ge=1)
+    answers_a_day: int = Field(ge=1)
 
 
 class Budget(_Table):

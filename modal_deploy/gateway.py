@@ -27,7 +27,7 @@ from service.gateway import Bounds, gateway
 from tiers.account import LedgerAccount
 from tiers.budget import MICRO, MS_PER_HOUR, Cost, Limits, Price
 from tiers.cited import CitedTier, Reading
-from tiers.ledger import Ledger
+from tiers.ledger import Ledger, Quota, TierName
 from tiers.seal import Seal
 from tiers.store import Store, keep_snapshots, restore_newest
 from tiers.waking import ColdStarts, Waker, http_awake
@@ -40,6 +40,7 @@ INDEX = "index"  # folder of the weights' Volume with an index of real texts, in
 SNAPSHOT_S = 60.0
 SPARE_S = 30.0  # between our own deadline and Modal's, which would cut a stream without a word
 ANSWER_S = 60.0  # of the answer itself
+LIVE = 2  # answers of one person at once: the second, while one that was stopped is still being closed on the way here
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class Keys:
 
 
 def price_of(config: Config) -> Price:
-    """Return the price of the whole engine container."""
-    return Price(Decimal(str(round(engine_usd_per_s(config) * HOUR_S, 4))))
+    """Return the price of every engine container that may run at once: who counts cannot see how many do."""
+    return Price(Decimal(str(round(engine_usd_per_s(config) * HOUR_S * config.engine.max_containers, 4))))
 
 
 def limits_of(config: Config) -> Limits:
@@ -106,12 +107,18 @@ def build_gateway(
         kept: Called after the last snapshot, to make the Volume keep it.
 
     Raises:
-        SettingsError: A secret is empty or too short.
+        SettingsError: A secret is empty or too short, or several gateways would each count alone.
         TierUnavailable: The ledger cannot be opened, or none of its snapshots can be read: premium stays closed.
     """
+    if config.gateway.max_containers > 1 and not keys.ledger_url:
+        raise SettingsError(
+            f"gateway.max_containers is {config.gateway.max_containers} and BAF_LEDGER_URL is not set: over SQLite "
+            "each container would count alone. Set 1, or a PostgreSQL URL in the gateway's secret."
+        )
     store = _open_store(keys, ledger_dir)
     limits = limits_of(config)
-    account = LedgerAccount(Ledger(store, limits), store, limits)
+    quotas: dict[TierName, Quota] = {"premium": Quota(person_a_day=config.gateway.answers_a_day, live=LIVE)}
+    account = LedgerAccount(Ledger(store, limits, quotas), store, limits)
     tier = _tier(config, keys, weights_dir)
     bounds = Bounds(_deadline_s(config), config.engine.idle_s)
     app = gateway(

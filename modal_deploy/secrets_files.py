@@ -9,7 +9,7 @@ from pathlib import Path
 
 from errors import SettingsError
 from modal_deploy.config import Config
-from modal_deploy.costs import HOUR_S, engine_usd_per_s
+from modal_deploy.gateway import price_of
 
 REGION = "us-east"  # through which Modal routes requests to a server that names no region
 
@@ -56,7 +56,7 @@ def write_secrets(config: Config, workspace: str, folder: Path) -> Written:
         "BAF_PREMIUM_PROXY_SECRET": "",
         "BAF_BUDGET_DAY_USD": str(config.budget.day_usd),
         "BAF_BUDGET_MONTH_USD": str(config.budget.month_usd),
-        "BAF_GPU_USD_PER_HOUR": f"{engine_usd_per_s(config) * HOUR_S:.2f}",
+        "BAF_GPU_USD_PER_HOUR": f"{price_of(config).usd_per_hour:.2f}",
     }
     files = {
         "engine.env": {"BAF_ENGINE_KEY": engine_key},

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from errors import TierUnavailable
 from service.metrics import MeasuredTier, Metrics, Now, TierName
 from tiers.base import Tier
 from tiers.opening import LedgerChoice, Opened, PremiumChoice, open_router
@@ -40,10 +41,14 @@ def how_it_stands(opened: Opened, load: Load | None = None) -> Mapping[TierName,
     Raises:
         TierUnavailable: The ledger cannot be read.
     """
+    if opened.account is None:
+        raise TierUnavailable(
+            "The ledger could not be opened; the log of the start says why.", code="ledger_unavailable"
+        )
     now: dict[TierName, Now] = {}
     if load is not None:
         now["free"] = Now(load.waiting, load.cells_used, load.cells)
-    if opened.breaker is not None and opened.account is not None:
+    if opened.breaker is not None:
         account = opened.account
         now["premium"] = Now(breaker=opened.breaker, budget_left=account.left(), limits=account.limits)
     return now

@@ -29,6 +29,7 @@ from service.sse import EventStream, read_body
 from tiers.account import Account
 from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Event, Tier, TierStatus, User
 from tiers.budget import Price
+from tiers.rules import ruled
 from tiers.seal import Once, OnceInMemory, Seal
 from tiers.wire import PATH, Fault, read_request, travels, write_comment, write_event, write_fault
 
@@ -124,7 +125,8 @@ class _AsPage:
         """
         if not travels(options):
             raise MessageError("Premium answers in free text, after a condensed history.", code=BEYOND)
-        return self._tier.stream(redacted(conversation), user, options)
+        # The rules come first, as on the page: a card and a fixed reply cost nobody anything, and wake nobody.
+        return ruled(conversation, lambda plan: self._tier.stream(redacted(plan.conversation), user, options))
 
 
 class _Door:
@@ -228,7 +230,7 @@ def _fault_of(error: Exception) -> tuple[int, Fault]:
         case PersonaError():
             return 404, Fault(error.code)
         case TierBusy() | TierUnavailable() if error.code in REFUSED:
-            return REFUSED[error.code], Fault(error.code)
+            return REFUSED[error.code], Fault(error.code, error.retry_after_s)
         case TierBusy() | TierUnavailable():
             log.warning("Failed: code=%s: %s", error.code, error)
             return 503, Fault(error.code, error.retry_after_s or RETRY_S)

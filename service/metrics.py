@@ -54,11 +54,13 @@ OTHER = "other"  # the label of everything that is not named here: an endless la
 FAILURES = frozenset(
     "engine_failed engine_busy engine_timeout engine_missing model_missing model_corrupt model_not_chat "
     "tier_unavailable ledger_unavailable hub_unreachable preparing retrieval internal "
-    "premium_waking premium_slow premium_down premium_refused".split()
+    "premium_slow premium_down premium_refused".split()
 )
-# Limits of a session, a day or a person, and what a client asked that cannot be done: nothing of ours has failed.
+# Limits of a session, a day, a person or a purse, an engine that still starts, and what a client asked that cannot be
+# done: nothing of ours has failed.
 REFUSALS = frozenset(
-    "session_limit day_limit quota_person quota_browser live_stream conversation_too_long bad_schema".split()
+    "session_limit day_limit quota_person quota_browser live_stream budget_day budget_month premium_waking "
+    "conversation_too_long bad_schema".split()
 )
 # What a pupil can say of an answer: a press, then for a "down" a reason. The page has the same list.
 WORDS = frozenset("up down too_hard off_topic too_long wrong unkind".split())
@@ -224,7 +226,7 @@ class MeasuredTier:
         """See `EagerTier.stream`."""
         persona = conversation.persona.key
         self._metrics.called(self._name, persona)
-        told = False
+        told = broken = False
         tier = self._tier
         if isinstance(tier, EagerTier):
             asked = tier.stream(conversation, user, options, prepared)
@@ -240,9 +242,10 @@ class MeasuredTier:
                             self._metrics.graded(self._name, persona, event, told=told)
                         case Evaluation(result=result):
                             self._metrics.evaluated(self._name, result)
+                            broken = result == "invalid"  # maybe with the server, and then nobody knows the tokens
                         case Done(usage=usage) if usage.completion_tokens:
                             self._metrics.answered(self._name, persona, usage)
-                        case Done():  # a time of nothing would make the others look shorter
+                        case Done() if not broken:  # a time of nothing would make the others look shorter
                             self._metrics.fixed(self._name)
                     yield event
         except ChatError as error:

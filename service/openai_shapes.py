@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGES = 200
 MAX_SCHEMA_CHARS = 8_000
+LIMITS = frozenset("session_limit day_limit quota_person quota_browser live_stream".split())  # not the queue's
 RETRY_PREPARING_S, RETRY_BUSY_S, RETRY_DOWN_S = 5.0, 10.0, 30.0  # told to clients, where nobody knows better
 TOO_LONG, BAD_SCHEMA = "conversation_too_long", "bad_schema"
 
@@ -316,7 +317,8 @@ def fault_of(error: Exception) -> Fault:
             said = "The answer did not begin in time; ask again later."
             return Fault(504, "timeout", said, error.code, retry_after_s=error.retry_after_s or RETRY_BUSY_S)
         case TierBusy():
-            said = "Too many requests are waiting; ask again later."
+            limit = f"A limit is reached ({error.code})" if error.code in LIMITS else "Too many requests are waiting"
+            said = f"{limit}; ask again later."
             return Fault(429, "rate_limit_error", said, error.code, retry_after_s=error.retry_after_s or RETRY_BUSY_S)
         case TierUnavailable() if error.code == TOO_LONG:
             said = "The conversation is longer than the model's context; cut it."

@@ -14,10 +14,11 @@ from secrets import token_hex
 from dialogue.conversation import Conversation
 from errors import ChatError, TierBusy, TierError, TierUnavailable
 from tiers.account import Account, GpuTime
-from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, EagerTier, Event, Tier, TierStatus, Token, User
-from tiers.budget import Price
+from tiers.base import ANSWER_AS_USUAL, AnswerOptions, Done, EagerTier, Event, Tier, TierStatus, Token, User, Warming
+from tiers.budget import Price, utc_now
 from tiers.ledger import Outcome, Refused, Ticket
 from tiers.pulse import pulsed
+from tiers.waking import WAKING
 from tiers.wire import MAX_BODY_BYTES
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ TWICE, LATE, INTERNAL, NOBODY = "duplicate", "engine_timeout", "internal", "seal
 PULSE_S = 2.0  # between two looks at the clock while a tier is silent
 AHEAD = 8  # events that may wait for a slow connection, so that a GPU does not
 PAYMENT = frozenset({"budget_day", "budget_month"})  # refusals that asking again soon does not change
+WOKEN = frozenset({"closed", LATE, WAKING})  # ends of an answer that never spoke, and whose GPU may be on
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class PaidTier:
         self, ticket: Ticket, asked: AsyncGenerator[Event, None], began: float
     ) -> AsyncGenerator[Event | None, None]:
         mark, n_tokens, outcome = self._gpu.enter(), 0, Outcome(failed=True)
+        starting_s = 0.0  # what is left of the GPU's start
         ended = "closed"
         done: Done | None = None
         try:
@@ -136,6 +139,8 @@ class PaidTier:
                         done, ended = event, event.reason
                         break
                     n_tokens += isinstance(event, Token)
+                    if event is not None:
+                        starting_s = (event.eta_s or 0.0) if isinstance(event, Warming) else 0.0
                     self._hurry(began)
                     yield event
                     outcome = Outcome(tokens_out=n_tokens, failed=n_tokens == 0)
@@ -144,10 +149,13 @@ class PaidTier:
             raise
         finally:
             # Who leaves while the GPU starts has woken it; one that cannot be had is not waited for.
-            gpu_s = self._gpu.leave(mark, ran=n_tokens > 0 or ended == "closed" or done is not None)
+            ran = n_tokens > 0 or ended in WOKEN or done is not None
+            gpu_s = self._gpu.leave(mark, ran=ran, starting_s=self._within(starting_s, began))
             self._open.discard(ticket.request_id)
             if done is not None:
-                outcome = Outcome(tokens_in=done.usage.prompt_tokens, tokens_out=done.usage.completion_tokens)
+                outcome = Outcome(
+                    tokens_in=done.usage.prompt_tokens, tokens_out=done.usage.completion_tokens or n_tokens
+                )
             await self._settle(ticket, replace(outcome, cost=self._price.of(max(gpu_s, 0.0))))
             log.info("Ended: request=%s persona=%s how=%s gpu_s=%.2f", ticket.request_id, ticket.persona, ended, gpu_s)
         if done is not None:
@@ -167,7 +175,12 @@ class PaidTier:
             self._open.discard(ticket.request_id)
             log.info("Refused: request=%s why=%s", ticket.request_id, answer.why)
             kind = TierUnavailable if answer.why in PAYMENT else TierBusy
-            raise kind(f"The purse refuses: {answer.why}.", code=answer.why)
+            wait_s = answer.retry_after_s(utc_now())
+            raise kind(f"The purse refuses: {answer.why}.", code=answer.why, retry_after_s=wait_s)
+
+    def _within(self, starting_s: float, began: float) -> float:
+        """Of a start that goes on, what the sum held for the answer can still pay."""
+        return max(min(starting_s, self._bounds.deadline_s - (self._clock() - began)), 0.0)
 
     def _hurry(self, began: float) -> None:
         if self._clock() - began > self._bounds.deadline_s:

@@ -22,7 +22,7 @@ from tiers.budget import Limits, day_of, start_of, utc_now
 from tiers.costs import COLUMNS, row_of, write_costs
 from tiers.entitlements import Entitlements
 from tiers.ledger import KEY, Ledger
-from tiers.store import Store
+from tiers.store import Store, restore_newest
 
 app = typer.Typer(help="What a day cost, and who has premium.", no_args_is_help=True, add_completion=False)
 
@@ -132,7 +132,12 @@ def list_all(ledger_url: LedgerUrl = None, secret_file: SecretFile = None, as_js
 @contextmanager
 def _store(url: str | None) -> Iterator[Store]:
     settings = load_settings()
-    store = Store(url or settings.ledger_url or f"sqlite:///{settings.data_dir / 'ledger.sqlite'}")
+    path = settings.data_dir / "ledger.sqlite"
+    if not (url or settings.ledger_url) and settings.snapshots_dir is not None:
+        restore_newest(
+            settings.snapshots_dir, path
+        )  # as the page does: an empty ledger would hide the snapshots from it
+    store = Store(url or settings.ledger_url or f"sqlite:///{path}")
     try:
         yield store
     finally:

@@ -140,18 +140,19 @@ class GpuTime:
         self._advance()
         return self._shared - mark
 
-    def leave(self, mark: float, *, ran: bool = True) -> float:
+    def leave(self, mark: float, *, ran: bool = True, starting_s: float = 0.0) -> float:
         """End an answer; return the seconds that it has to pay.
 
         Args:
             mark: Of `enter`.
             ran: Whether the GPU may be on for it: one that could not be had does not wait afterwards.
+            starting_s: What is left of a start that nobody waits for any more: it goes on, and is paid as the wait is.
         """
         due = self.taken(mark)
         self._active -= 1
         if not self._active and ran:
-            self._ahead = self._idle_s
-            due += self._idle_s
+            self._ahead = self._idle_s + starting_s
+            due += self._ahead
         elif not self._active:
             self._ahead, self._credit = self._credit, 0.0
         used = min(due, self._credit)

@@ -165,6 +165,8 @@ async def ask_hub(token: str, *, url: str = USERINFO) -> Account:
             raise TierError("The Hub does not accept the login any more.", code="login_expired")
         answer.raise_for_status()
         said = answer.json()
+        if "orgs" not in said:
+            log.warning("The Hub names no organisations: is read-memberships among the Space's hf_oauth_scopes?")
         organisations = frozenset(str(one["preferred_username"]) for one in said.get("orgs") or ())
         return Account(str(said["sub"]), organisations)
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -150,6 +150,10 @@ class Refused:
     why: Why
     resets_at: datetime | None = None
 
+    def retry_after_s(self, now: datetime) -> float | None:
+        """Seconds after which asking again may help, where known."""
+        return None if self.resets_at is None else max((self.resets_at - now).total_seconds(), 1.0)
+
 
 @dataclass(frozen=True)
 class Outcome:

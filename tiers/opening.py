@@ -180,7 +180,7 @@ def _account(ledger: LedgerChoice) -> LedgerAccount:
         found = restore_newest(ledger.snapshots, ledger.data_dir / "ledger.sqlite")
         if found is not None:
             log.info("The ledger goes on from %s", found.name)
-    store = Store(ledger.place)
+    store = Store(ledger.place, patient=True)  # a database that starts after the page is no reason to stay without
     quotas: dict[TierName, Quota] = {
         "premium": Quota(person_a_day=ledger.premium_a_day, live=1),
         "free": Quota(browser_a_day=ledger.free_a_day, live=None),

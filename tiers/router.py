@@ -34,7 +34,7 @@ from tiers.base import (
     Usage,
     User,
 )
-from tiers.budget import NOTHING, Price, Spent
+from tiers.budget import NOTHING, Price, Spent, utc_now
 from tiers.entitlements import Entitlements, Plan, pseudonym
 from tiers.ledger import Outcome, Refused, Ticket
 from tiers.premium import OURS, Reaching
@@ -359,7 +359,8 @@ class Router:
             log.error("A free answer is not counted: %s", error)
             return
         if isinstance(answer, Refused):
-            raise TierBusy(f"No free answer is left today ({answer.why}).", code=QUOTA_FREE)
+            wait_s = answer.retry_after_s(utc_now())
+            raise TierBusy(f"No free answer is left today ({answer.why}).", code=QUOTA_FREE, retry_after_s=wait_s)
 
     async def _settle(self, ticket: Ticket, outcome: Outcome) -> None:
         if self._account is None:

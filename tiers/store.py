@@ -69,19 +69,24 @@ class Store:
         url: `sqlite:///path/ledger.sqlite` (the file and its folder are made when missing) or
             `postgresql://user:password@host/name`.
         wait_s: Seconds that a transaction may wait for its turn.
+        patient: A database that cannot be used now is tried again by each transaction, instead of being refused here.
 
     Raises:
         SettingsError: The URL is neither.
         TierUnavailable: The database cannot be opened, or is damaged (`code` is "ledger_unavailable", as everywhere).
     """
 
-    def __init__(self, url: str, *, wait_s: float = WAIT_S) -> None:
+    def __init__(self, url: str, *, wait_s: float = WAIT_S, patient: bool = False) -> None:
         self._engine, self.path = _engine(url, wait_s)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._has_tables = False
         try:
-            with self.transaction() as connection:
-                METADATA.create_all(connection)
-        except BaseException:
+            with self.transaction():
+                pass
+        except BaseException as error:
+            if patient and isinstance(error, TierUnavailable):
+                log.error("The ledger is tried again with each answer: %s", error)
+                return
             self.close()
             raise
 
@@ -101,7 +106,10 @@ class Store:
             with self._engine.begin() as connection:
                 if not self.is_sqlite:
                     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK_KEY})")
+                if not self._has_tables:
+                    METADATA.create_all(connection)
                 yield connection
+            self._has_tables = True
         except SQLAlchemyError as error:
             raise TierUnavailable(
                 f"The ledger cannot be used: {_cause(error)}", code="ledger_unavailable", retry_after_s=60.0

@@ -23,6 +23,7 @@ class ScriptedTier:
         users: Who asked at each call.
         options: The options of each call.
         closed_early: How many streams were closed before their end.
+        open: How many streams are under way.
     """
 
     def __init__(self, *script: Event | Exception, pause_s: float = 0.0, status: TierStatus = READY) -> None:
@@ -33,6 +34,7 @@ class ScriptedTier:
         self.users: list[User] = []
         self.options: list[AnswerOptions] = []
         self.closed_early = 0
+        self.open = 0
 
     async def stream(
         self, conversation: Conversation, user: User, options: AnswerOptions = ANSWER_AS_USUAL
@@ -42,6 +44,7 @@ class ScriptedTier:
         self.users.append(user)
         self.options.append(options)
         finished = False
+        self.open += 1
         try:
             for event in self.script:
                 await asyncio.sleep(self.pause_s)
@@ -54,5 +57,6 @@ class ScriptedTier:
                 finished = True
                 yield Done("stop", Usage())
         finally:
+            self.open -= 1
             if not finished:
                 self.closed_early += 1

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import EngineError
-from evaluation.result import as_json, sha256_of, write_text
+from evaluation.result import as_json, sha256_of, weight_files, write_text
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,7 @@ class Parts:
 
 
 def _weight_bytes(path: Path) -> int:
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
-    return sum(file.stat().st_size for file in files)
+    return sum(file.stat().st_size for file in weight_files(path))
 
 
 def run_module(command: Sequence[str]) -> None:

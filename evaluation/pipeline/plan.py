@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from evaluation.pipeline.parts import ORIGIN, Parts, make_parts
 from evaluation.pipeline.quality import scorer, similarity, surprise_of
 from evaluation.pipeline.steps import ATTENTION, CHAIN, LOSS, TOGETHER, Step, figures, total, verdict
 from evaluation.pipeline.talks import Talk, messages_for
-from evaluation.result import as_json, environment, sha256_of, write_text
+from evaluation.result import as_json, environment, machine, sha256_of, write_text
 from evaluation.runs import PARTIAL, Run, Sample, SampleFile, sample_from
 from retrieval.embedders import Embedder
 
@@ -126,15 +127,20 @@ class Pipeline:
 
     def _identity(self, step: Step) -> dict[str, Any]:
         """Return what a step's figures belong to."""
-        setup, machine = self.setup, asdict(self.setup.machine)
-        del machine["cache"], machine["kernels"]  # where they are remembered, and the machine's own choice
+        setup, how = self.setup, asdict(self.setup.machine)
+        del how["cache"], how["kernels"]  # where they are remembered, and the machine's own choice
         scheme = {"scheme": self._scheme} if step.model == "quantised" else {}
         return {
             "task": TASK, "version": VERSION, "step": step.key, "prompts_sha256": sha256_of(setup.prompts),
             "talks": len(setup.talks), "prefix": setup.prefix, "max_tokens": setup.max_tokens, "outtype": setup.outtype,
-            "scored": {"of": setup.chats_of, "n": len(setup.chats)}, **machine, **scheme,
+            "scored": self._scored(), "machine": machine(), "versions": versions(), **how, **scheme,
             "origin": json.loads((setup.out / "parts" / ORIGIN).read_text(encoding="utf-8")),
         }  # fmt: skip
+
+    def _scored(self) -> dict[str, Any]:
+        """Return on which texts perplexity is taken: a file of the same name may hold others."""
+        texts = json.dumps(list(self.setup.chats), ensure_ascii=False)
+        return {"of": self.setup.chats_of, "n": len(self.setup.chats), "sha256": sha256(texts.encode()).hexdigest()}
 
     def _step(
         self, step: Step, measure: Callable[[], dict[str, Any]], before: Mapping[str, Mapping[str, Any]]
@@ -142,7 +148,7 @@ class Pipeline:
         """Return a step's artefact: the one that is there, or a new one."""
         path, identity = self.setup.out / step.artefact, self._identity(step)
         kept = None if self.force else _stored(path, identity)
-        if kept is not None:
+        if kept is not None and not (step is ATTENTION and "skipped" in kept and why_not() is None):  # a card came
             self.report(step.title, len(self.setup.talks))
             return kept
         if self.force:
@@ -229,14 +235,14 @@ class Pipeline:
         if self.setup.random or not self.setup.chats or len(schemes) == 1:
             return schemes[0]
         path = self.setup.out / "schemes.json"
-        texts = {"of": self.setup.chats_of, "n": len(self.setup.chats)}
+        texts = {**self._scored(), "versions": versions()}
         stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() and not self.force else {}
         ratios: dict[str, float] = stored.get("ratios", {}) if stored.get("texts") == texts else {}
         for scheme in schemes:
             if scheme not in ratios:
                 self.report(f"scoring {scheme}", 0)
                 found = self._perplexity("quantised", scheme)["perplexity"]
-                ratios[scheme] = round(found / before["float"]["perplexity"], 4)
+                ratios[scheme] = round(found / before[CHAIN[0].key]["perplexity"], 4)  # as the step is judged
                 write_text(path, as_json({"texts": texts, "ratios": ratios}))
             if ratios[scheme] <= LOSS:
                 return scheme

@@ -12,8 +12,8 @@ from evaluation.pipeline.steps import SPEED_UP
 
 FALL, REST, RISE, GOAL = "#2F5D50", "#B9C7C2", "#B5533C", "#8A6D1D"
 SAID = {True: "met", False: "missed", None: "not measured"}
-COLUMNS = ("step", "median s", "p95 s", "first text s", "tokens sent", "tokens read", "similarity", "perplexity",
-           "promised", "found")  # fmt: skip
+COLUMNS = ("step", "median s", "p95 s", "first text s", "tokens sent", "tokens read", "failed", "similarity",
+           "perplexity", "promised", "found")  # fmt: skip
 FIGURES = {"median_latency": "latency", "tokens_sent": "tokens sent", "calls": "calls"}
 
 
@@ -48,14 +48,15 @@ def table(summary: Mapping[str, Any]) -> str:
 
 def _row(one: Mapping[str, Any]) -> list[str]:
     if "skipped" in one:
-        return [one["title"], *["–"] * 7, one["promised"], one["skipped"], SAID[None]]
+        return [one["title"], *["–"] * 8, one["promised"], one["skipped"], SAID[None]]
     likeness = (one.get("similarity") or {}).get("mean")
     surprise = one.get("perplexity")
     return [
         one["title"], _seconds(one["median_latency"]), _seconds(one.get("p95_latency")),
         _seconds(one.get("median_first_token")), str(one.get("tokens_sent", "–")), str(one.get("tokens_read", "–")),
-        "–" if likeness is None else f"{likeness:.3f}", "–" if surprise is None else f"{surprise:.2f}",
-        one["promised"] or "–", f"{FIGURES[one['figure']]} {change(one['gain'])}" if one["promised"] else "–",
+        str(one.get("failures", "–")), "–" if likeness is None else f"{likeness:.3f}",
+        "–" if surprise is None else f"{surprise:.2f}", one["promised"] or "–",
+        f"{FIGURES[one['figure']]} {change(one['gain'])}" if one["promised"] else "–",
         SAID[one["met"]] if one["promised"] else "–",
     ]  # fmt: skip
 
@@ -95,4 +96,5 @@ def waterfall(summary: Mapping[str, Any], path: Path) -> None:
 def _title(summary: Mapping[str, Any]) -> str:
     whole = summary["total"]
     base, n = summary["origin"]["base"]["name"], summary["prompts"]["n"]
-    return f"{base}: {n} talks of five exchanges, {whole['speed_up']:.2f} × in all"
+    faster = "" if whole["speed_up"] is None else f", {whole['speed_up']:.2f} × in all"
+    return f"{base}: {n} talks of five exchanges{faster}"

@@ -117,6 +117,9 @@ def gain(before: Mapping[str, Any], after: Mapping[str, Any], figure: Figure) ->
 def verdict(step: Step, found: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return what the plan promised of a step beside what it gave.
 
+    Where a talk failed in one of the two steps they answered different talks: there is no gain, and no verdict. Nor is
+    there one of a quantisation whose loss nobody measured.
+
     Args:
         step: Which.
         found: Its figures.
@@ -124,11 +127,13 @@ def verdict(step: Step, found: Mapping[str, Any], others: Mapping[str, Mapping[s
     """
     if step.promise is None:
         return {"promised": None, "gain": None, "met": None}
-    share = gain(others.get(step.promise.against, {}), found, step.promise.figure)
+    against = others.get(step.promise.against, {})
+    alike = not found.get("failures") and not against.get("failures")
+    share = gain(against, found, step.promise.figure) if alike else None
     met = None if share is None else share >= step.promise.share
-    loss = found.get("perplexity_ratio")
-    if met and step.key == "quantised" and loss is not None:
-        met = loss <= LOSS
+    if met and step.key == "quantised":
+        loss = found.get("perplexity_ratio")
+        met = None if loss is None else loss <= LOSS
     if met and step.key == "together":
         met = found["one_call_enough"] >= 0.7
     return {
@@ -141,13 +146,14 @@ def verdict(step: Step, found: Mapping[str, Any], others: Mapping[str, Mapping[s
 
 
 def total(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the whole chain's speed-up and quality beside the plan's.
+    """Return the whole chain's speed-up and quality beside the plan's; None where a talk failed in one of the two ends.
 
     Args:
         results: Of `CHAIN`, in order, with their figures.
     """
     first, last = results[0], results[-1]
-    speed = first["median_latency"] / last["median_latency"] if last["median_latency"] else None
+    alike = not first.get("failures") and not last.get("failures")
+    speed = first["median_latency"] / last["median_latency"] if alike and last["median_latency"] else None
     likeness = (last.get("similarity") or {}).get("mean")
     same_prompt = (next((one for one in results if one["key"] == "persona"), {}).get("similarity") or {}).get("mean")
     return {
@@ -157,5 +163,5 @@ def total(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "similarity": likeness,
         "similarity_before_condensing": same_prompt,
         "similarity_met": None if likeness is None else likeness >= LIKENESS,
-        "tokens_read_saved": gain({"calls": first["tokens_read"]}, {"calls": last["tokens_read"]}, "calls"),
+        "tokens_read_saved": round(1 - last["tokens_read"] / first["tokens_read"], 4) if alike else None,
     }

@@ -62,10 +62,23 @@ def test_a_summary_counts_what_came() -> None:
     assert found["tokens_per_s"] == pytest.approx(12 / 5)
     assert found["decode_tokens_per_s"] == pytest.approx(8 / 4)
     assert (found["answers"], found["closed"], found["n_errors"], found["errors"]) == (1, 1, 1, ["429: busy"])
-    assert found["ttft_s"] == {"p50": 2.0, "p95": 2.9, "max": 3.0}
+    assert found["ttft_s"] == {"p50": 2.0, "p95": None, "max": 3.0}  # of two there is no 95th of a hundred
     assert found["gap_s"]["max"] == 0.5
     assert (found["prompt_tokens"], found["cached_tokens"], found["new_tokens_first_turn"]) == (100, 90, [10])
     assert summary([], cut=True)["tokens_per_s"] == 0.0
+
+
+def test_what_the_time_limit_cut_is_no_whole_answer_and_no_error() -> None:
+    whole = Answered(0, 0, sent=0.0, first=1.0, end=5.0, tokens=9, gaps=[0.5] * 8)
+    cut = Answered(1, 0, sent=0.0, first=1.0, end=9.0, tokens=3, cut=True, gaps=[4.0] * 2)
+    waiting = Answered(2, 0, sent=2.0, end=9.0, cut=True)
+    found = summary([whole, cut, waiting], cut=True)
+    assert (found["answers"], found["cut"], found["waiting"], found["n_errors"]) == (1, 2, 1, 0)
+    assert found["decode_tokens_per_s"] == pytest.approx(8 / 4)
+    assert found["tokens_per_s"] == pytest.approx(12 / 9, abs=1e-3)
+    assert len(found["ttft_s"]) == 3
+    late = [Answered(0, 0, sent=0.0, first=float(n), end=50.0, tokens=2) for n in range(1, 21)]
+    assert summary(late, cut=False)["ttft_s"]["p95"] == 19.05
 
 
 async def test_four_pupils_talk_with_our_server(our_server: Running, count: Counter) -> None:
@@ -91,6 +104,10 @@ async def test_a_time_limit_cuts_and_keeps_what_came(our_server: Running, count:
     assert cut
     assert time.monotonic() - began < 10
     assert sum(answered.tokens for answered in done) > 0
+    found, counted = summary(done, cut=cut), [one for one in done if one.prompt_tokens is not None]
+    assert found["cut"] == 4  # one of each pupil
+    assert found["answers"] == len(counted)  # the server tells its count with the last event
+    assert all(one.end is not None for one in done)
 
 
 async def test_a_refusal_is_an_error_of_its_answer(our_server: Running, count: Counter) -> None:

@@ -1,12 +1,17 @@
 """The soak: every fault ends as it should, the server is at rest afterwards, and a leak is seen."""
 
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
 from benchmarks.peers import Start
-from benchmarks.soak import BURST, Record, Soak, growth, plot, soak_server, verdict
+from benchmarks.soak import BURST, MAX_ROWS, Record, Soak, growth, plot, soak_server, thinned, verdict
 from tests.benchmarks.conftest import Running
 
 
@@ -56,6 +61,34 @@ def test_a_server_that_cannot_start_is_a_verdict(start: Start, shape_gguf: Path,
     assert "ended with status 1" in said["error"]
     assert not said["passed"]
     assert record.samples == []
+
+
+def test_an_interrupted_soak_keeps_what_was_sampled(start: Start, shape_gguf: Path) -> None:
+    """Ctrl-C at hour 23: the verdict says so, and the samples are there to be saved."""
+
+    def interrupt() -> None:
+        for _ in range(600):
+            with suppress(httpx.HTTPError):
+                if httpx.get(f"http://127.0.0.1:{start.port}/state").json()["active"]:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+            time.sleep(0.1)
+
+    pressing = threading.Thread(target=interrupt)
+    pressing.start()
+    record, said = soak_server(shape_gguf, 1.0, 1, 1, start)
+    pressing.join()
+    assert said["error"].startswith("KeyboardInterrupt")
+    assert not said["passed"]
+    assert record.samples
+
+
+def test_a_thinned_soak_still_says_how_long_it_lasted() -> None:
+    samples = [{"seconds": 10.0 * n} for n in range(360)]
+    kept = thinned(samples)
+    assert len(kept) <= MAX_ROWS + 1
+    assert (kept[0], kept[-1]) == (samples[0], samples[-1])
+    assert thinned([]) == []
 
 
 @pytest.mark.parametrize(("each", "leaks"), [(0.0, False), (0.01, False), (1.0, True)])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.static_embeddings import VECTORS, passes, table
+from benchmarks.static_embeddings import SHIPPED, VECTORS, identity, keep_current, passes, table
 from retrieval.embedding_eval import WEIGHTS
 from retrieval.scoring import MEASURES
 from retrieval.scoring import TUNED as MEASURED_TUNED
@@ -53,6 +53,26 @@ def test_a_model_ships_only_when_every_interval_is_above_zero() -> None:
     assert missed["ships"] is False
 
 
+def test_a_model_made_anew_has_no_cells_yet() -> None:
+    """Nor has one that another SPEC names, or axes that were cut; those of other models stay."""
+    made, anew = {"sha256": "a"}, {"sha256": "b"}
+
+    def kept(spec: str, limit: int | None, now: dict[str, str] | None, before: str | None) -> list[str]:
+        wanted = {where: identity(spec, where, limit, now) for where in ("axes", "piaf")}
+        return [key for key in keep_current(cells, "static", wanted, before) if key.startswith("static/")]
+
+    both = ["static/axes", "static/piaf"]
+    cells: dict[str, dict[str, Any]] = {key: {} for key in (*both, "teacher/piaf")}  # of before they said of what
+    assert kept("m", None, made, "a") == both
+    assert kept("m", None, anew, "a") == []
+    assert kept("m", 5, made, "a") == ["static/piaf"]
+    cells = {key: {"identity": identity("m", key.partition("/")[2], None, made)} for key in cells}
+    assert kept("m", None, made, "b") == both
+    assert kept("m", None, anew, "a") == kept("another", None, made, "a") == []
+    wanted = {where: identity("another", where, None, made) for where in ("axes", "piaf")}
+    assert list(keep_current(cells, "static", wanted, "a")) == ["teacher/piaf"]
+
+
 def test_the_page_says_all_of_it() -> None:
     cells = {
         "static/axes": axes_cell(),
@@ -69,3 +89,9 @@ def test_the_page_says_all_of_it() -> None:
     assert "- static: passes." in page
     assert "- a teacher" not in page
     assert "Order is lost." in page
+    assert "is no held-out figure" not in page
+    shipped = axes_cell()
+    shipped["axes"]["conversation"] = {"value": 0.61234, "parts": {}}
+    page = table({f"{SHIPPED}/axes": shipped}, {})
+    assert f"{SHIPPED} was taught on the texts of the axis conversation: its .612 is no held-out" in page
+    assert "and .14 of its score rests on it." in page

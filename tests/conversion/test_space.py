@@ -77,6 +77,22 @@ def test_the_space_imports_what_it_starts_with(wheel: Path, tmp_path: Path) -> N
     assert str(out) in done.stdout
 
 
+def test_the_pins_agree_with_what_the_builder_adds() -> None:
+    """A Space's builder installs Gradio's own extras `oauth` and `mcp` beside the requirements, in one call of pip."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pins = {one.name: one for one in map(Requirement, (line.partition("#")[0] for line in lines if "==" in line))}
+    added = [Requirement(line) for line in requires("gradio") or []]
+    of_extras = [
+        one for one in added if one.marker and any(one.marker.evaluate({"extra": e}) for e in ("oauth", "mcp"))
+    ]
+    assert {"mcp", "pydantic", "authlib"} <= {one.name for one in of_extras}
+    for one in of_extras:
+        for pin in pins[one.name].specifier if one.name in pins else ():
+            assert pin.version in one.specifier, f"{one.name}=={pin.version}, and Gradio's extra wants {one.specifier}"
+    front = (ROOT / "README.md").read_text(encoding="utf-8").split("---")[1]
+    assert f"sdk_version: {next(iter(pins['gradio'].specifier)).version}\n" in front
+
+
 def test_a_space_is_never_overwritten(wheel: Path, tmp_path: Path) -> None:
     (tmp_path / "space").mkdir()
     with pytest.raises(ConversionError, match="never overwritten"):

@@ -1,5 +1,6 @@
 """The acceptance page is what the result files say, and says so where there is none."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typer.testing import CliRunner
 
 from errors import EngineError
 from evaluation.__main__ import app
-from evaluation.acceptance import PAGE, render
-from evaluation.acceptance_criteria import CRITERIA, Shelf, number, percent, step
+from evaluation.acceptance import ADAPTER, MANIFEST, PAGE, render
+from evaluation.acceptance_criteria import CRITERIA, Shelf, held, number, percent, soaked, step
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,6 +74,45 @@ def test_the_gate_s_accuracy_judges_free_and_only_reports_for_the_7b(
         found = finders[text](results)
         assert found is not None
         assert (found.value, found.met) == (f"{value} (embedded model)", verdict)
+
+
+@pytest.mark.parametrize(
+    ("passed", "last_s", "value", "met"),
+    [
+        (True, 86_390.0, "24 h under load and faults (embedded model)", True),
+        (False, 3000.0, "0.833 h under load and faults, not passed (embedded model)", False),
+        (False, 86_410.0, "24 h under load and faults, not passed (embedded model)", False),
+    ],
+)
+def test_a_soak_that_broke_off_was_not_up_for_a_day(
+    passed: bool, last_s: float, value: str, met: bool, tmp_path: Path
+) -> None:
+    """It was asked for 24 hours, whatever became of it."""
+    samples = [{"seconds": 2.0, "rss_mb": 500.0}, {"seconds": last_s, "rss_mb": 4100.0}]
+    results = shelf(tmp_path, soak={"run": {"hours": 24.0}, "verdict": {"passed": passed}, "samples": samples})
+    found, memory = soaked(results), held(results)
+    assert found is not None
+    assert (found.value, found.met) == (value, met)
+    assert (memory is None) is (last_s < 3500)  # less than an hour says nothing of an hour
+    assert memory is None or (memory.value, memory.met) == ("4.10 GB (embedded model)", False)
+
+
+def test_results_of_another_adapter_are_named(tmp_path: Path) -> None:
+    """By the hash of the weights that each result holds; one that holds none is named too."""
+    weights = tmp_path / ADAPTER
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    (tmp_path / MANIFEST).write_text('{"gguf_sha256": "ships"}', encoding="utf-8")
+    steps = {"steps": [{"median_latency": 1.0, "key": "adapter"}], "beside": {}, "total": {"speed_up": 3.0}}
+    origin = {"adapter": {"sha256": {"adapter_model.safetensors": hashlib.sha256(b"weights").hexdigest()}}}
+    gate = {"kind": "model-gate", "means": {"accuracy": {"mean": 0.5}}, "environment": {"model": {"sha256": "ships"}}}
+    shelf(
+        tmp_path, bare={"seconds": {"whole answer on the page": 3.0}}, pipeline={**steps, "origin": origin},
+        context={"tokens": {"small saved": 0.5}, "model_sha256": "earlier"}, **{"model-gate": gate},
+    )  # fmt: skip
+    page = render(tmp_path)
+    assert "Measured with an earlier adapter of the embedded model: `context`." in page
+    assert "With which adapter, these results do not say: `bare`." in page
 
 
 def test_a_step_that_was_skipped_or_slower_is_not_met(tmp_path: Path) -> None:

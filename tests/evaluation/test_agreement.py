@@ -10,7 +10,17 @@ from typer.testing import CliRunner
 
 from errors import EngineError
 from evaluation.__main__ import app
-from evaluation.agreement import agreement, confusion, detection, load_labels, table_lines, verdicts, weighted_kappa
+from evaluation.agreement import (
+    agreement,
+    confusion,
+    detection,
+    kappa_interval,
+    load_labels,
+    table_lines,
+    verdicts,
+    weighted_kappa,
+)
+from evaluation.cli_schemes import LABELS
 from evaluation.runs import Run, failed
 from evaluation.scheme_sample import as_lines, rows_to_label, sample_documents, sample_task
 from evaluation.specs import VARIANTS
@@ -43,7 +53,7 @@ def test_agreement(tmp_path: Path) -> None:
     assert verdicts(labelled) == [4, 0, 1, 4, 0]
     found = agreement(labelled)
     assert found["confusion"] == [[2, 0, 0, 0, 0], [0] * 5, [0] * 5, [0, 1, 0, 0, 0], [0, 0, 0, 0, 2]]
-    assert (found["n"], found["equal"], found["within_one"]) == (5, 0.8, 0.8)
+    assert (found["n"], found["prompts"], found["equal"], found["within_one"]) == (5, 2, 0.8, 0.8)
     assert found["full"] == {
         "n": 5, "labelled_yes": 2, "found_yes": 2, "right": 2, "precision": 1.0, "recall": 1.0, "equal": 1.0,
     }  # fmt: skip
@@ -65,6 +75,18 @@ def test_kappa() -> None:
     assert detection([], []) == {
         "n": 0, "labelled_yes": 0, "found_yes": 0, "right": 0, "precision": None, "recall": None, "equal": None,
     }  # fmt: skip
+
+
+def test_answers_to_one_prompt_are_one_witness() -> None:
+    """Four copies of every answer make no narrower interval; taken for as many prompts, they would."""
+    labels, graded = [0, 1, 2, 3, 4, 4, 0, 2], [0, 1, 2, 4, 4, 2, 1, 2]
+    prompts = [f"p{n}" for n in range(8)]
+    once = kappa_interval(labels, graded, prompts)
+    assert kappa_interval(labels * 4, graded * 4, prompts * 4) == once
+    apart = kappa_interval(labels * 4, graded * 4, [f"p{n}" for n in range(32)])
+    assert once is not None
+    assert apart is not None
+    assert apart[1] - apart[0] < 0.7 * (once[1] - once[0])
 
 
 @pytest.mark.parametrize(
@@ -120,6 +142,26 @@ def test_what_a_reader_gets_has_no_verdict_and_no_order() -> None:
     assert task.measure(task.documents[0], FULL) == {}
     with pytest.raises(EngineError, match="fewer than 999"):
         sample_task(999)
+
+
+def test_the_committed_agreement_is_that_of_this_scorer() -> None:
+    """The scorer was changed since? `python -m evaluation schemes-agreement --out benchmarks/results/… --force`."""
+    path = ROOT / "benchmarks" / "results" / "scheme-agreement.json"
+    committed = json.loads(path.read_text(encoding="utf-8"))
+    found = json.loads(json.dumps(agreement(load_labels(ROOT / LABELS))))
+    assert {name: committed.get(name) for name in found} == found
+
+
+def test_the_page_says_how_far_the_halves_are_apart() -> None:
+    """An answer of the judge's half whose prompt stands in the tuning half is no answer to a new exercise."""
+    page = " ".join((ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8").split())
+    tuned, judged = (
+        [one.prompt for one in load_labels(ROOT / "data" / "eval" / f"scheme_labels_{half}.jsonl.xz")]
+        for half in ("tune", "judge")
+    )
+    shared = set(tuned) & set(judged)
+    assert f"{len(shared)} of the judge's {len(set(judged))} stand in the tuning half" in page
+    assert f"{sum(one in shared for one in judged)} of its {len(judged)} answers" in page
 
 
 def test_the_page_says_what_was_measured() -> None:

@@ -15,11 +15,14 @@ from typer.testing import CliRunner
 from errors import EngineError
 from evaluation import ablation, decisions, gate, report
 from evaluation.__main__ import app
-from evaluation.compared import column, unique_names
+from evaluation.cli_common import model_of
+from evaluation.compared import Compared, column, unique_names
 from evaluation.comparison import compare_runs, render
 from evaluation.pages import save_small
+from evaluation.report_sections import NOT, SHIPS, read_pipeline
 from evaluation.requirements import WEIGHTS
-from evaluation.runs import Run, Sample, save_run
+from evaluation.runs import Run, Sample, load_run, save_run
+from evaluation.scheme_task import scheme_task
 from evaluation.similarity_task import similarity_on
 from evaluation.statistics import Estimate, Pair
 from retrieval.embedders import EmbedderId
@@ -114,29 +117,36 @@ def pair(difference: float, different: bool) -> Pair:
     return Pair("a", "b", difference, difference - 0.1, difference + 0.1, 0.01, 0.01, different)
 
 
+FASTER, SLOWER, AS_FAST = pair(-3.0, True), pair(55.0, True), pair(-0.1, False)
+
+
 @pytest.mark.parametrize(
-    ("free", "prompts", "gap", "option", "justified"),
+    ("free", "prompts", "gap", "wait", "option", "justified"),
     [
-        ((0.8, 5.0), (0.4, 5.0), pair(0.15, True), "A", True),
-        ((0.8, 5.0), (0.4, 5.0), pair(0.05, False), "A", False),
-        ((0.8, 5.0), (0.4, 5.0), None, "A", None),
-        ((0.8, 20.0), (0.76, 14.9), pair(0.15, True), "B", True),
-        ((0.75, 5.0), (0.4, 5.0), pair(0.3, True), "C", True),
-        ((0.75, 5.0), (0.4, 5.0), pair(-0.3, True), "none", False),
-        ((0.8, None), (0.4, None), None, "none", None),
-        ((0.8, 15.0), (0.4, 3.0), None, "none", None),
+        ((0.8, 5.0), (0.4, 5.0), pair(0.15, True), FASTER, "A", True),
+        ((0.8, 5.0), (0.4, 5.0), pair(0.15, True), SLOWER, "A", False),
+        ((0.8, 5.0), (0.4, 5.0), pair(0.15, True), AS_FAST, "A", False),
+        ((0.8, 5.0), (0.4, 5.0), pair(0.15, True), None, "A", None),
+        ((0.8, 5.0), (0.4, 5.0), pair(0.05, False), FASTER, "A", False),
+        ((0.8, 5.0), (0.4, 5.0), None, None, "A", None),
+        ((0.8, 20.0), (0.76, 14.9), pair(0.15, True), FASTER, "B", True),
+        ((0.75, 5.0), (0.4, 5.0), pair(0.3, True), FASTER, "C", True),
+        ((0.75, 5.0), (0.4, 5.0), pair(-0.3, True), FASTER, "none", False),
+        ((0.8, None), (0.4, None), None, None, "none", None),
+        ((0.8, 15.0), (0.4, 3.0), None, None, "none", None),
     ],
 )
 def test_free_and_premium(
     free: tuple[float, float | None],
     prompts: tuple[float, float | None],
     gap: Pair | None,
+    wait: Pair | None,
     option: str,
     justified: bool | None,
 ) -> None:
-    """Viable under 15 s and over 75 %, both strictly; premium by a significant gap to its side."""
+    """Viable under 15 s and over 75 %, both strictly; premium by two significant gaps, in quality and in seconds."""
     premium = None if gap is None else figures(0.95, 2)
-    found = decisions.freemium(figures(*free), figures(*prompts), pair(0.3, True), premium, gap)
+    found = decisions.freemium(figures(*free), figures(*prompts), pair(0.3, True), premium, gap, wait)
     assert (found.option, found.premium_justified) == (option, justified)
     assert [name[0] for name, _ in found.options] == ["A", "B", "C"]
     with pytest.raises(EngineError, match="go together"):
@@ -160,6 +170,16 @@ def test_ablation_finds_what_helps() -> None:
     assert "## Free and premium" in page
     with pytest.raises(EngineError, match="has the cells base, prompts only"):
         ablation.ablate({"base": a_run(GOOD)})
+
+
+@pytest.mark.parametrize(("seconds", "justified"), [(0.3, True), (60.0, False), (None, None)])
+def test_a_premium_that_is_better_and_slower_earns_no_price(seconds: float | None, justified: bool | None) -> None:
+    """Seconds are compared over what both answered; of nothing timed, nothing is said."""
+    best = a_run([1.0] * N)
+    premium = replace(best, samples=tuple(replace(one, total_s=seconds) for one in best.samples))
+    found = ablation.ablate(four(0.1, 0.1, 0.3, 0.4), premium=premium)["freemium"]
+    assert found["premium_justified"] is justified
+    assert any("wait against free" in line for line in found["reasons"]) is (seconds is not None)
 
 
 @pytest.mark.parametrize(
@@ -218,6 +238,11 @@ def test_the_gate_seldom_refuses_a_model_that_is_no_worse(tmp_path: Path) -> Non
         (a_run(GOOD, version=2), "schemes version 2"),
         (a_run(GOOD[:-1]), "answer different items, 1 of them"),
         (a_run(GOOD, metric="beauty"), "No common metric"),
+        *(
+            (a_run(GOOD, **{name: "another"}), f"differ in {name}")
+            for name in ("set_sha256", "split", "sampling", "own_layout", "scorer_sha256", "embedder")
+        ),
+        (replace(a_run(BAD), samples=tuple(replace(s, error="x: y") for s in a_run(BAD).samples)), "answered nothing"),
         (
             replace(a_run(GOOD), samples=tuple(replace(s, prompt_hash="f" * 64) for s in a_run(GOOD).samples)),
             "60 prompts",
@@ -227,6 +252,19 @@ def test_the_gate_seldom_refuses_a_model_that_is_no_worse(tmp_path: Path) -> Non
 def test_the_gate_judges_like_with_like(other: Run, why: str) -> None:
     with pytest.raises(EngineError, match=why):
         gate.judge(other, a_run(GOOD))
+
+
+def test_what_may_not_be_adopted(tmp_path: Path) -> None:
+    """A run that answered nothing, or a part of the set; an adopted one keeps its answers."""
+    run, path = a_run(GOOD), tmp_path / "model-gate.json"
+    for other, why in (
+        (replace(run, samples=tuple(replace(one, error="x: y") for one in run.samples)), "answered nothing"),
+        (a_run(GOOD, limit=60), "--limit"),
+    ):
+        with pytest.raises(EngineError, match=why):
+            gate.write_compact(other, path, ["accuracy"])
+    gate.write_compact(a_run(GOOD, limit=None), path, ["accuracy"])
+    assert {one.response for one in gate.load_figures(path).samples} == {"Donc."}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"kind": "other"}', '{"kind": "model-gate", "samples": [1]}'])
@@ -275,6 +313,19 @@ def test_our_own_results_are_all_read() -> None:
     assert {"The embedded model's file (Q8_0)", "The server under load"} <= {one.subject for one in found.rulings}
     assert all(one.why and one.verdict for one in found.rulings)
     report.render_html(found)
+
+
+@pytest.mark.parametrize(
+    ("speed", "likeness", "verdict"), [(3.1, 0.93, SHIPS), (3.1, 0.7, NOT), (3.1, None, NOT), (None, 0.93, NOT)]
+)
+def test_the_chain_ships_when_it_is_fast_and_says_the_same(
+    speed: float | None, likeness: float | None, verdict: str
+) -> None:
+    total = {"speed_up": speed, "speed_up_met": speed and speed >= 3, "similarity": likeness,
+             "similarity_met": likeness and likeness >= 0.92}  # fmt: skip
+    data = {"total": total, "steps": [], "note": "", "origin": {"base": {"name": "b"}}}
+    _, rulings = read_pipeline(Path("pipeline.json"), data)
+    assert [one.verdict for one in rulings] == [verdict]
 
 
 @pytest.mark.parametrize("given", [[], ["nowhere.json"]])
@@ -357,6 +408,42 @@ def test_engines_are_asked_once_and_a_stopped_comparison_goes_on(
     (out / "compare.json").unlink()
     stale = CliRunner().invoke(app, call)
     assert "a run with another set_sha256" in str(stale.exception)
+
+
+def test_a_run_of_another_set_scorer_or_machine_is_no_run_of_this(
+    tiny_gguf: Path, questions: Path, tmp_path: Path
+) -> None:
+    spec, folder = f"gguf:{tiny_gguf}@prompt=plain", tmp_path / "run"
+    task = scheme_task([questions], max_tokens=4)
+    compared = Compared(task, "accuracy", ("plain",))
+    run = compared.run(spec, folder, threads=1)
+    assert compared.run(spec, folder, threads=1) == run
+    for how in ({"threads": 2}, {"threads": 1, "deadline_s": 5.0}, {"threads": 1, "own_layout": True}):
+        with pytest.raises(EngineError, match=f"another {list(how)[-1]}"):
+            compared.run(spec, folder, **how)
+    for name in ("set_sha256", "scorer_sha256"):
+        other = replace(compared, task=replace(task, settings={**task.settings, name: "another"}))
+        with pytest.raises(EngineError, match=f"another {name}: measure it anew"):
+            other.check([f"run:{folder}"])
+    elsewhere = replace(run, environment={**run.environment, "machine": {"cpu": "another", "cores": 1}})
+    save_run(elsewhere, folder, force=True)
+    with pytest.raises(EngineError, match="another cpu"):
+        compared.run(spec, folder, threads=1)
+    assert compared.saved(folder) == load_run(folder)  # `run:FOLDER` may come from any machine
+
+
+def test_a_checkpoint_is_known_by_its_weights_and_its_adapter_s(tmp_path: Path) -> None:
+    """An adapter that was trained again in place is another model."""
+    for name in ("base", "adapter"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(name.encode())
+    spec = f"hf:{tmp_path / 'base'}+{tmp_path / 'adapter'}"
+    before, base = model_of(spec), model_of(f"hf:{tmp_path / 'base'}")
+    assert before["sha256"] not in (None, base["sha256"])
+    (tmp_path / "adapter" / "model.safetensors").write_bytes(b"trained again")
+    assert model_of(spec)["sha256"] not in (None, before["sha256"])
+    assert model_of(f"hf:{tmp_path / 'base'}") == base
+    assert model_of("ollama:mistral:7b") == {"name": "mistral:7b", "sha256": None}
 
 
 def test_an_ablation_from_the_command_line(tiny_gguf: Path, questions: Path, tmp_path: Path) -> None:

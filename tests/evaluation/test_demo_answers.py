@@ -4,17 +4,19 @@ import asyncio
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from dialogue.conversation import Conversation, Turn
 from dialogue.prompt import STOPS, build_messages
 from engines.base import EngineInfo, Finished, Token, Usage
 from engines.testing import ScriptedEngine
 from errors import EngineError
+from evaluation.__main__ import app
 from evaluation.demo_answers import (
     Asked,
     Journal,
@@ -105,6 +107,17 @@ def test_a_line_cut_by_a_kill_is_asked_again(tmp_path: Path) -> None:
     assert Journal(journal.path, {}).done == [ASKED]
 
 
+def test_a_journal_of_something_else_or_of_nothing_begins_anew(tmp_path: Path) -> None:
+    """A damaged first line says nothing of what the answers belong to; a line of its own in an answer ends none."""
+    path = tmp_path / "a.partial"
+    odd = replace(ASKED, answer="Oui.\u2028Et toi ?")
+    Journal(path, {}).add(odd)
+    assert Journal(path, {}).done == [odd]
+    path.write_text("{damag\n", encoding="utf-8")
+    assert Journal(path, {"model": "m"}).done == []
+    assert Journal(path, {"model": "m"}).path.read_text(encoding="utf-8") == '{"model": "m"}\n'
+
+
 def test_an_engine_that_fails_is_named(index: NoteIndex) -> None:
     with pytest.raises(EngineError, match="no power"):
         asyncio.run(ask_all(ScriptedEngine(EngineError("no power")), [QUESTION], index))
@@ -189,6 +202,10 @@ def test_rules_answer_for_a_small_model_and_tell_a_large_one() -> None:
 def test_our_exercises_load_and_wrong_ones_do_not(tmp_path: Path) -> None:
     path = ROOT / "data" / "schemes_levelA_base.jsonl"
     assert len(load_exercises(path)) == 55  # of 72: 17 are dialogues
+    odd = {"id": "e", "philosopher": "kant", "scheme": "MP", "form": "exercise", "split": "test",
+           "conclusion": "a\u2028b", "messages": [{"role": "user", "content": "Si ?"}]}  # fmt: skip
+    (tmp_path / "odd.jsonl").write_text(json.dumps(odd, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert [one.conclusion for one in load_exercises(tmp_path / "odd.jsonl")] == ["a\u2028b"]
     with pytest.raises(EngineError, match="no exercise whose split"):
         load_exercises(path, "dev")
     (tmp_path / "e.jsonl").write_text('{"split": "test"}\n', encoding="utf-8")
@@ -216,3 +233,14 @@ def test_the_command_line_on_a_real_engine(tiny_gguf: Path, tmp_path: Path) -> N
     wrong = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (wrong.returncode, wrong.stdout) == (1, "")
     assert "never overwritten" in wrong.stderr
+
+
+def test_answers_of_another_sampling_are_asked_again(tiny_gguf: Path, tmp_path: Path) -> None:
+    """The journal of an interrupted call says by which prompts, as this model gets them, and which sampling."""
+    out = tmp_path / "ANSWERS.md"
+    arguments = ["demo-answers", "--engine", f"gguf:{tiny_gguf}", "--out", str(out), "--limit", "1", "--threads", "1"]
+    corpora = {"BAF_CORPORA_DIR": str(tmp_path / "nothing")}  # the page cannot be made: the journal stays
+    assert CliRunner().invoke(app, arguments, env=corpora).exception is not None
+    head = json.loads((tmp_path / "ANSWERS.md.partial").read_text(encoding="utf-8").split("\n")[0])
+    first = load_questions(ROOT / "data" / "eval" / "questions.jsonl")[0]
+    assert head["sampling"] == [{**asdict(params_for(first, 100)), "stop": list(STOPS)}]

@@ -11,9 +11,17 @@ from dialogue.linear import Seen, pieces_in, words_in
 from dialogue.stance import STANCES
 from errors import EngineError
 from evaluation.dialogue_rules import crises, measure, ordinary_texts, personal_data, spoken, stances
-from evaluation.labelled import judging, load_rows, macro_f1, tuning
+from evaluation.labelled import judging, lines_of, load_rows, macro_f1, tuning
 from evaluation.linear_fit import Example, Fit, fit
-from evaluation.rules_fit import across_sets, alarm_examples, ordinary_examples, stance_examples, threshold
+from evaluation.rules_fit import (
+    NEIGHBOURS,
+    across_folds,
+    across_sets,
+    alarm_examples,
+    ordinary_examples,
+    stance_examples,
+    threshold,
+)
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -36,6 +44,8 @@ def test_what_judges_is_never_tuned_on(tmp_path: Path) -> None:
     assert [row["id"] for row in judging(tmp_path, "stance")] == [6]
     (tmp_path / "eval" / "stance_judge4.jsonl.xz").write_bytes(lzma.compress(b'{"id": 7}\n'))
     assert [row["id"] for row in judging(tmp_path, "stance")] == [7]
+    written(tmp_path / "eval" / "stance_judge10.jsonl", [{"id": 9}])
+    assert [row["id"] for row in judging(tmp_path, "stance")] == [9]  # newer than the fourth
     assert [row["id"] for row in tuning(tmp_path, "stance")] == [1, 2, 4]
     (tmp_path / "eval" / "stance.jsonl.xz").write_bytes(lzma.compress(b'{"id": 8}\n'))
     assert [row["id"] for row in tuning(tmp_path, "stance")] == [8, 4]
@@ -45,6 +55,13 @@ def test_what_judges_is_never_tuned_on(tmp_path: Path) -> None:
         (tmp_path / "bad.jsonl").write_text(text, "utf-8")
         with pytest.raises(EngineError, match="bad"):
             load_rows(tmp_path / "bad.jsonl")
+
+
+def test_a_line_ends_at_its_end_alone() -> None:
+    texts = ["Oui.\u2028Donc.", "a\u2029b\u0085c", ""]
+    written_down = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in texts)
+    assert [json.loads(one) for one in lines_of(written_down)] == texts
+    assert lines_of("") == []
 
 
 def test_scores_by_hand() -> None:
@@ -134,6 +151,25 @@ def test_the_odds_leave_no_more_behind_than_they_may() -> None:
     odds = [3.0, 1.001, -0.5, -2.0]
     for recall, least in ((1.0, 4), (0.75, 3), (0.7, 3), (0.5, 2)):
         assert sum(one >= threshold(odds, recall) for one in odds) >= least
+
+
+def test_a_part_is_judged_without_its_neighbours(tmp_path: Path) -> None:
+    """They resemble one another: with their like among what was learned, every danger would be found."""
+    for folder in ("eval", "talks"):
+        (tmp_path / folder).mkdir()
+    words = ("fleuve violet", "pain chaud")  # without a theme of the rules, and ten of each stand together
+    danger: list[dict[str, object]] = [
+        {"text": words[n // NEIGHBOURS], "label": "crisis", "kind": "violence_suffered"} for n in range(2 * NEIGHBOURS)
+    ]
+    calm: list[dict[str, object]] = [
+        {"text": f"temps {n}", "label": "none", "kind": "philosophical"} for n in range(20 * NEIGHBOURS)
+    ]
+    written(tmp_path / "eval" / "crisis.jsonl", danger + calm)
+    agreed = [{"text": "oui", "previous": f"{name} ?", "stance": "accord"} for name in "ab"]
+    written(tmp_path / "eval" / "stance.jsonl", agreed)  # type: ignore[arg-type]
+    written(tmp_path / "eval" / "pupil_questions.jsonl", [{"question": "Suis-je libre ?"}])
+    found = across_folds(tmp_path, tmp_path / "talks", folds=2)["stopped_by_the_model"]
+    assert found["distress"] == f"0/{2 * NEIGHBOURS}"
 
 
 def test_a_set_is_judged_by_what_was_learned_from_the_others(tmp_path: Path) -> None:

@@ -130,6 +130,9 @@ def test_held_out_files(tmp_path: Path) -> None:
     path.write_text("\n".join(json.dumps(row) for row in ({"messages": CHAT}, {"text": "a"}, {"messages": CHAT})))
     assert load_chats(path) == [CHAT, CHAT]
     assert load_chats(path, 1) == [CHAT]
+    odd: list[ChatMessage] = [{"role": "user", "content": "Qui ?"}, {"role": "assistant", "content": "Moi.\u2028Toi."}]
+    path.write_text(json.dumps({"messages": odd}, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert load_chats(path) == [odd]
     path.write_text('{"text": "a"}')
     with pytest.raises(EngineError, match="holds no chat"):
         load_chats(path)

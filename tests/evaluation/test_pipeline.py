@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from engines.base import ChatMessage
 from errors import EngineError
 from evaluation.__main__ import app
 from evaluation.pipeline.ask import TWO, Machine, Way, put_talks
@@ -198,6 +199,24 @@ def test_an_artefact_that_was_measured_otherwise_is_refused(setup: Setup, summar
         Pipeline(replace(setup, max_tokens=9), Letters()).run()
 
 
+def test_perplexity_on_other_texts_of_the_same_name_is_refused(setup: Setup, summary: dict[str, Any]) -> None:
+    other: list[list[ChatMessage]] = [
+        [*chat[:-1], {"role": "assistant", "content": "Autre chose."}] for chat in setup.chats
+    ]
+    with pytest.raises(EngineError, match=r"measured otherwise \(scored\)"):
+        Pipeline(replace(setup, chats=other), Letters()).run()
+
+
+def test_what_a_machine_without_a_card_left_out_is_measured_where_there_is_one(
+    setup: Setup, summary: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if why_not() is None:
+        pytest.skip("this machine has a card")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with pytest.raises((AssertionError, RuntimeError), match=r"(?i)cuda"):  # it is tried: torch finds no card here
+        Pipeline(setup, Letters()).run()
+
+
 def test_a_damaged_artefact_is_named(setup: Setup, summary: dict[str, Any]) -> None:
     path = setup.out / "baseline.json"
     whole = path.read_text(encoding="utf-8")
@@ -332,6 +351,7 @@ def test_attention_settings_on_a_processor(setup: Setup, parts: Parts) -> None:
 
 def test_table_and_picture(summary: dict[str, Any], tmp_path: Path) -> None:
     page = table(summary)
+    assert "| tokens read | failed |" in page
     assert page.count("\n|") == 2 + len(CHAIN) + 1
     assert "no GPU" in page
     waterfall(summary, tmp_path / "w.png")
@@ -378,6 +398,10 @@ def test_figures_leave_failures_out() -> None:
         ("merged", {"median_latency": 3.9}, {}, None, None),
         ("quantised", {"median_latency": 1, "perplexity_ratio": 1.04}, {"merged": {"median_latency": 2}}, 0.5, True),
         ("quantised", {"median_latency": 1, "perplexity_ratio": 1.06}, {"merged": {"median_latency": 2}}, 0.5, False),
+        ("quantised", {"median_latency": 1}, {"merged": {"median_latency": 2}}, 0.5, None),
+        ("quantised", {"median_latency": 2}, {"merged": {"median_latency": 2}}, 0.0, False),
+        ("condensed", {"tokens_sent": 26, "failures": 5}, {"persona": {"tokens_sent": 60, "failures": 0}}, None, None),
+        ("condensed", {"tokens_sent": 26, "failures": 0}, {"persona": {"tokens_sent": 60, "failures": 1}}, None, None),
         ("condensed", {"tokens_sent": 60}, {"persona": {"tokens_sent": 100}}, 0.4, True),
         ("together", {"calls": 12, "one_call_enough": 0.8}, {"two calls": {"calls": 20}}, 0.4, True),
         ("together", {"calls": 12, "one_call_enough": 0.6}, {"two calls": {"calls": 20}}, 0.4, False),
@@ -398,6 +422,8 @@ def test_the_whole_is_the_first_beside_the_last() -> None:
     assert (found["speed_up"], found["speed_up_met"]) == (3.0, True)
     assert (found["similarity_met"], found["similarity_before_condensing"]) == (False, 0.95)
     assert found["tokens_read_saved"] == 0.9
+    failing = total([first, persona, {**last, "failures": 1}])
+    assert (failing["speed_up"], failing["speed_up_met"], failing["tokens_read_saved"]) == (None, None, None)
     assert change(-0.5) == "+50.0 %"
 
 

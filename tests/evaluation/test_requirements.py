@@ -107,6 +107,9 @@ def test_each_fault_costs_its_part(answer: str, changed: dict[str, float]) -> No
         ("[" * 3000, "no YAML"),
         ("title: " + "a" * 60_000, "longer than"),
         ("title: \x00", "no YAML"),
+        ("title: !!bool maybe", "no YAML"),
+        ('title: !!int ""', "no YAML"),
+        ("title: !!timestamp x", "no YAML"),
     ],
 )
 def test_what_is_no_document_scores_nothing(answer: str, why: str) -> None:

@@ -19,7 +19,7 @@ from evaluation.scheme_task import scheme_task
 from evaluation.specs import parse_spec
 from service.openai_api import openai_routes
 from tests.engines.servers import OllamaServer, OpenAIServer
-from tests.serving import serving
+from tests.serving import serving, wait_until
 from tiers.base import Done, Token
 from tiers.testing import ScriptedTier
 
@@ -161,6 +161,49 @@ def test_a_run_that_was_broken_off_goes_on(tmp_path: Path) -> None:
         run = ran("ollama:m", tmp_path, options={"url": url})
     assert [body["messages"][0]["content"] for body in server.bodies if "messages" in body] == ["d2 ?"]
     assert [sample.id for sample in run.samples] == ["d0", "d1", "d2"]
+
+
+def test_a_run_goes_on_with_the_same_threads_and_deadline_alone(tmp_path: Path) -> None:
+    """Half of a run's seconds on one thread and half on eight would be one median."""
+    server, spec = OllamaServer(["Oui."]), parse_spec("ollama:m")
+
+    def stop(sample: Sample) -> None:
+        if sample.id == "d0":
+            raise KeyboardInterrupt
+
+    def asked_again(**how: object) -> int:
+        with pytest.raises(KeyboardInterrupt):
+            run_spec(spec, TASK, tmp_path, threads=1, options={"url": url}, on_sample=stop)
+        server.bodies.clear()
+        run_spec(spec, TASK, tmp_path, force=True, options={"url": url}, **how)  # type: ignore[arg-type]
+        (tmp_path / RESULTS).unlink()
+        return sum("messages" in body for body in server.bodies)
+
+    with serving(server.app) as url:
+        assert asked_again(threads=1) == 2
+        assert asked_again(threads=8) == 3
+        assert asked_again(threads=1, deadline_s=5.0) == 3
+
+
+CARD = """#!{python}
+from pathlib import Path
+place = Path(__file__).with_name("held")
+print(place.read_text() if place.exists() else "100")
+"""
+
+
+def test_the_card_is_looked_at_while_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine in this process gives its memory back before the block ends; the tool counts in MiB."""
+    tool, held = tmp_path / "nvidia-smi", tmp_path / "held"
+    tool.write_text(CARD.format(python=sys.executable), encoding="utf-8")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpu_memory_mb() == 104.9
+    with MemoryWatch(every_s=0.001, gpu_every=1) as memory:
+        held.write_text("1000\n2000\n", encoding="utf-8")
+        wait_until(lambda: (memory.gpu_peak_mb or 0) > 105)
+        held.unlink()
+    assert memory.figures()["gpu_peak_mb"] == 3145.7
 
 
 def test_memory_is_looked_at_while_it_is_used() -> None:

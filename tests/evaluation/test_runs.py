@@ -172,6 +172,14 @@ def test_a_damaged_run_is_named(tmp_path: Path, name: str, text: str, said: str)
         load_run(tmp_path)
 
 
+def test_an_answer_with_a_line_of_its_own_is_read_back(tmp_path: Path) -> None:
+    """Byte-level vocabularies sample U+2028, where `str.splitlines` would end the line."""
+    odd = replace(SAMPLE, response="Oui.\u2028Donc.\u0085Fin.")
+    SampleFile(tmp_path, {}).add(odd)
+    assert SampleFile(tmp_path, {}).done == {"d0": odd}
+    assert load_run(save_run(replace(RUN, samples=(odd,)), tmp_path)).samples == (odd,)
+
+
 def test_a_run_that_was_never_finished_is_none(tmp_path: Path) -> None:
     SampleFile(tmp_path, {}).add(SAMPLE)
     with pytest.raises(EngineError, match="has no run"):

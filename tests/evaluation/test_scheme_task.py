@@ -1,5 +1,6 @@
 """Scheme accuracy: the sets, the prompts, the measure, and what an adversary changes in right answers."""
 
+import ast
 import json
 import random
 from pathlib import Path
@@ -13,6 +14,7 @@ from evaluation.runs import Document
 from evaluation.scheme_grade import grade, is_recited
 from evaluation.scheme_task import (
     OF_A_SCHEME,
+    SCORER,
     SETS,
     conclusion_likeness,
     document_of,
@@ -20,6 +22,7 @@ from evaluation.scheme_task import (
     measure,
     prompt_of,
     scheme_task,
+    scorer_sha256,
 )
 from evaluation.schemes import judge
 from personas import PERSONAS, SCHEMES
@@ -202,7 +205,29 @@ def test_the_task_says_what_it_is() -> None:
     task = scheme_task([QUESTIONS], limit=2, max_tokens=7)
     assert (task.name, len(task.documents), task.settings["limit"]) == ("schemes", 2, 2)
     assert task.settings["set_sha256"][0]
+    assert task.settings["scorer_sha256"] == scorer_sha256()
     assert task.prompt(task.documents[0], None, SMALL)[1].max_tokens == 7
+
+
+def test_the_scorer_s_hash_is_of_all_that_grades() -> None:
+    """What a file of the scorer imports of these two rooms is in the hash as well."""
+    for name in (one for one in SCORER if one.endswith(".py")):
+        tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+        modules = [one.module or "" for one in ast.walk(tree) if isinstance(one, ast.ImportFrom)]
+        ours = [one for one in modules if one.startswith(("dialogue.", "evaluation."))]
+        assert [one for one in ours if f"{one.replace('.', '/')}.py" not in SCORER] == []
+
+
+def test_the_committed_grades_are_those_of_this_scorer() -> None:
+    """The scorer was changed since? `make model-gate`, then `python -m evaluation gate --adopt --force`."""
+    committed = json.loads((ROOT / "benchmarks/results/model-gate.json").read_text(encoding="utf-8"))
+    answered = [row for row in committed["samples"] if row.get("response")]
+    if not answered:
+        pytest.skip("the committed run is older than the answers that are kept with it")
+    documents = {one.id: one for one in load_documents([QUESTIONS, BASE])}
+    for row in answered:
+        found = measure(documents[row["id"]], row["response"])
+        assert {name: round(found[name], 4) for name in row["metrics"]} == row["metrics"], row["id"]
 
 
 PEOPLE = "Trois peuples ont des règles. Généralise par induction."

@@ -45,7 +45,7 @@ def running(tiny_gguf: Path, tmp_path: Path) -> Iterator[tuple[httpx.Client, Pat
         process = subprocess.Popen([sys.executable, str(ROOT / "app.py")], cwd=home, env=env, stdout=log, stderr=log)
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                until = time.monotonic() + 60
+                until = time.monotonic() + 180
                 while not _ready(client):
                     assert process.poll() is None, (home / "log.txt").read_text(encoding="utf-8")
                     assert time.monotonic() < until, (home / "log.txt").read_text(encoding="utf-8")
@@ -53,7 +53,7 @@ def running(tiny_gguf: Path, tmp_path: Path) -> Iterator[tuple[httpx.Client, Pat
                 yield client, home
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def _ready(client: httpx.Client) -> bool:

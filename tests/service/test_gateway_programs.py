@@ -132,6 +132,20 @@ def test_a_spent_budget_and_a_second_stream_are_refused(tmp_path: Path) -> None:
     assert busy.value.code == "live_stream"
 
 
+def test_a_card_costs_nothing_and_is_shown_without_any_budget(tmp_path: Path) -> None:
+    tier = ScriptedTier(*SCRIPT)
+    with (
+        purse(tmp_path, Limits(Cost(0, 0), MUCH.month)) as poor, gateway_over(tier, poor) as url,
+        client_of(url) as client,
+    ):  # fmt: skip
+        said = client.chat.completions.create(
+            model="default", messages=[{"role": "user", "content": "Je veux mourir."}], extra_body=KANT
+        )
+    assert "3114" in (said.choices[0].message.content or "")
+    assert tier.received == []
+    assert spent(poor) == Spent()
+
+
 def test_what_premium_cannot_do_is_said_before_anything_is_held(account: LedgerAccount) -> None:
     tier = ScriptedTier(*SCRIPT)
     with gateway_over(tier, account) as url, client_of(url) as client, pytest.raises(BadRequestError):

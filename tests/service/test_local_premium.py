@@ -17,7 +17,7 @@ from tests.engines.servers import OpenAIServer
 from tests.serving import serving
 
 ROOT = Path(__file__).parents[2]
-START_S = 90.0
+START_S = 200.0
 
 
 def free_port() -> int:

@@ -13,13 +13,15 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from dialogue.conversation import Conversation, Turn
+from dialogue.evaluation import Result
 from errors import EngineError, TierBusy, TierUnavailable
 from personas import PERSONAS
 from service.metrics import FAILURES, REFUSALS, WORDS, MeasuredTier, Metrics, Now, TierName, metrics_routes
 from service.openai_shapes import BAD_SCHEMA, TOO_LONG
 from tiers.allowance import DAY_LIMIT, SESSION_LIMIT
-from tiers.base import Done, Event, Token, Usage, User
+from tiers.base import Done, Evaluation, Event, Token, Usage, User
 from tiers.budget import Cost, Limits, Spent
+from tiers.premium import REFUSALS as OF_THE_GATEWAY
 from tiers.testing import ScriptedTier
 from ui.session import REASONS
 
@@ -32,6 +34,10 @@ LIMITS = Limits(Cost(3_600_000, 1_480_000), Cost(36_000_000, 14_800_000))
 
 def asked(persona: str = "spinoza") -> Conversation:
     return Conversation(PERSONAS[persona], (Turn("user", CANARY),))
+
+
+def test_what_the_gateway_refuses_is_no_failure() -> None:
+    assert OF_THE_GATEWAY <= REFUSALS
 
 
 async def answer(tier: MeasuredTier, persona: str = "spinoza") -> list[Event]:
@@ -54,6 +60,14 @@ def client_of(metrics: Metrics, token: str | None = None, host: str = "127.0.0.1
 
 
 # --- what is counted -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("result", "fixed"), [("invalid", 0.0), ("missing", 1.0)])
+async def test_an_answer_whose_evaluation_broke_with_the_server_is_no_fixed_reply(result: Result, fixed: float) -> None:
+    metrics = Metrics()
+    tier = ScriptedTier(Token("Oui."), Evaluation(None, result), Done("stop", Usage()))
+    await answer(MeasuredTier(tier, "premium", metrics))
+    assert samples(metrics).get("fixed_replies_total{tier=premium}", 0.0) == fixed
 
 
 async def test_an_answer_is_counted() -> None:

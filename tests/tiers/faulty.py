@@ -150,4 +150,4 @@ async def faulty(*replies: Reply) -> AsyncIterator[Faulty]:
         yield one
     finally:
         server.close()
-        await one.nobody_is_left(within_s=5)
+        await one.nobody_is_left(within_s=20)

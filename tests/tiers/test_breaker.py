@@ -115,6 +115,16 @@ def test_who_never_woke_the_gpu_pays_no_wait_and_takes_none_from_the_others() ->
     assert gpu.leave(gpu.enter()) == 50.0  # 20 and 30 of the 60 were waited: 10 are given back
 
 
+def test_a_start_that_nobody_waits_for_is_paid_as_well() -> None:
+    clock = Clock()
+    gpu = GpuTime(60.0, clock)
+    mark = gpu.enter()
+    clock.now += 15
+    assert gpu.leave(mark, starting_s=45.0) == 15 + 45 + 60
+    clock.now += 100  # 45 of the start, 55 of the wait: 5 were not waited
+    assert gpu.leave(gpu.enter()) == 55.0
+
+
 @given(st.lists(st.tuples(st.floats(0, 200), st.booleans(), st.integers(0, 5)), max_size=40))
 def test_what_all_paid_is_what_the_gpu_ran_and_waited(steps: list[tuple[float, bool, int]]) -> None:
     clock = Clock()

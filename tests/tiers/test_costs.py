@@ -17,6 +17,7 @@ from tests.tiers.money import HELD, PLENTY, ROOT, HandClock, key, ticket
 from tiers.__main__ import app
 from tiers.budget import Cost, day_of, utc_now
 from tiers.costs import COLUMNS, as_csv, nightly, write_costs
+from tiers.entitlements import Entitlements
 from tiers.ledger import Ledger, Outcome, Ticket
 from tiers.store import Store
 
@@ -193,6 +194,19 @@ class Cli:
         assert run.exit_code == 0, run.output
         said: dict[str, object] = json.loads(run.stdout)
         return said
+
+
+def test_a_lost_ledger_is_restored_before_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty one in its place would hide the snapshots from the page, which then deletes them one by one."""
+    store = Store(f"sqlite:///{tmp_path / 'lost.sqlite'}")
+    Entitlements(store, "s" * 40).new_pass(3, utc_now() + timedelta(days=2))
+    store.snapshot(tmp_path / "snapshots")
+    store.close()
+    monkeypatch.setenv("BAF_SNAPSHOTS_DIR", str(tmp_path / "snapshots"))
+    monkeypatch.setenv("BAF_DATA_DIR", str(tmp_path / "new"))
+    monkeypatch.setenv("BAF_LEDGER_SECRET", "s" * 40)
+    run = CliRunner().invoke(app, ["list", "--json"])
+    assert [one["seats"] for one in json.loads(run.stdout)["passes"]] == [3]
 
 
 @pytest.fixture

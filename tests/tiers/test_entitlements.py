@@ -171,6 +171,12 @@ async def test_the_userinfo_is_read_over_http() -> None:
     assert caught.value.code == "login_expired"
 
 
+async def test_a_hub_that_names_no_organisations_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(userinfo({"sub": SUB})) as url:
+        assert await ask_hub("good", url=f"{url}/oauth/userinfo") == Account(SUB, frozenset())
+    assert "read-memberships" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [("{", 200), ("[]", 200), ("null", 200), ({"orgs": []}, 200), ({"sub": SUB, "orgs": [3]}, 200),

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI, Response
 
 from errors import SettingsError, TierUnavailable
+from service.counting import open_counted
 from settings import load_settings
 from tests.service.premium import ASKED, MUCH, SECRET, heard
 from tests.serving import serving, wait_until
@@ -62,7 +63,32 @@ async def test_a_gateway_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 async def test_a_ledger_that_cannot_be_opened_closes_premium_alone(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_bytes(b"no database at all" * 100)
-    assert await words(choice(tmp_path), GATEWAY) == ([], "Gratuit.")
+    assert await words(choice(tmp_path), GATEWAY) == (["ledger_unavailable"], "Gratuit.")
+
+
+async def test_a_ledger_that_is_mended_while_the_page_runs_opens_premium(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").write_bytes(b"no database at all" * 100)
+    opened = open_router(FREE, choice(tmp_path, day_usd=Decimal(10), month_usd=Decimal(10)), GATEWAY)
+    try:
+        found = []
+        for mended in (False, True):
+            if mended:
+                (tmp_path / "ledger.sqlite").unlink()
+            events = await heard(opened.router.stream(ASKED, User("tab")))
+            found.append([event.code for event in events if isinstance(event, Notice)])
+        assert found == [["ledger_unavailable"], ["premium_down"]]  # the second was paid for, and asked
+    finally:
+        await opened.aclose()
+        opened.close()
+
+
+def test_a_ledger_that_could_not_be_opened_is_said_to_who_watches(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    page, metrics = open_counted(FREE, choice(tmp_path / "file"), GATEWAY)
+    try:
+        assert b"state_readable 0.0" in metrics.text()
+    finally:
+        page.close()
 
 
 def test_premium_without_the_secrets_does_not_open(tmp_path: Path) -> None:
@@ -195,6 +221,19 @@ def test_on_a_space_with_its_login_premium_starts(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("OAUTH_CLIENT_SECRET", "x" * 40)
     changed = {"premium_url": "https://x.modal.run", "premium_for": "entitled"}
     assert load_settings(**{**WHOLE, **changed}).premium_options is not None
+
+
+@pytest.mark.parametrize(("port", "opens"), [("", False), (":5432", False), (":443", True), (":8080", True)])
+def test_a_space_refuses_a_ledger_that_it_cannot_reach(monkeypatch: pytest.MonkeyPatch, port: str, opens: bool) -> None:
+    changed = {"ledger_url": f"postgresql://baf:canari@db.test{port}/baf"}
+    assert load_settings(**{**WHOLE, **changed}).ledger_url  # elsewhere any port is good
+    monkeypatch.setenv("SPACE_ID", "owner/space")
+    if opens:
+        assert load_settings(**{**WHOLE, **changed}).ledger_url
+        return
+    with pytest.raises(SettingsError, match="port 5432") as caught:
+        load_settings(**{**WHOLE, **changed})
+    assert "canari" not in str(caught.value)
 
 
 # --- knocking --------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from dialogue.conversation import Conversation, Turn
 from errors import TierBusy, TierError, TierUnavailable
 from personas import PERSONAS
 from tests.service.premium import ASKED, MUCH, PERSON, PRICE, SlowLedger, heard, purse, spent
+from tests.serving import wait_until
 from tests.tiers.money import HandClock, key
 from tiers.account import LedgerAccount
 from tiers.base import (
@@ -243,10 +244,10 @@ async def test_a_cancelled_task_settles_too(account: LedgerAccount) -> None:
     premium = ScriptedTier(*[Token("a ")] * 500, pause_s=0.01)
     router = router_of(account, premium)
     task = asyncio.create_task(heard(router.stream(ASKED, SOPHIE)))
-    await asyncio.sleep(0.3)
+    await asyncio.to_thread(wait_until, lambda: bool(premium.received))
+    await asyncio.sleep(0.05)
     task.cancel()
     await asyncio.wait({task})
-    await asyncio.sleep(0.1)
     assert premium.closed_early == 1
     assert spent(account).day.gpu_ms < 2_000
 
@@ -378,6 +379,7 @@ async def test_free_answers_can_be_limited_by_browser(tmp_path: Path) -> None:
     with pytest.raises(TierBusy) as caught:
         await heard(router.stream(ASKED, VISITOR))
     assert caught.value.code == "quota_browser"
+    assert 0 < (caught.value.retry_after_s or 0) <= 25 * 3600  # at midnight in Paris
     alarm = Conversation(PERSONAS["kant"], (Turn("user", "je veux mourir"),))
     assert words(await heard(router.stream(alarm, VISITOR))) == "Gratuit."  # where the card is
     assert words(await heard(router.stream(ASKED, User("another")))) == "Gratuit."

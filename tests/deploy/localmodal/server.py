@@ -61,7 +61,7 @@ class ControlPlaneServer:
         cwd: Path,
         env: Mapping[str, str] | None = None,
         wrapper: Sequence[str] = (),
-        timeout_s: float = 60,
+        timeout_s: float = 180,
     ) -> subprocess.CompletedProcess[str]:
         """Run `modal <arguments>` in `cwd`; `env` adds variables, `wrapper` is a command that runs the command."""
         with tempfile.TemporaryDirectory() as home:

@@ -111,7 +111,7 @@ class Worker:
         """
         self._loop.run(self._ready_or_dead(timeout_s), timeout_s + 5)
 
-    def stop(self, timeout_s: float = 10) -> int:
+    def stop(self, timeout_s: float = 60) -> int:
         """End the container as Modal does, run its exit hooks, and return its exit code."""
         if self.exit_code is None:
             if not self._function.is_server:
@@ -175,7 +175,7 @@ class Worker:
     def _terminate_server(self) -> None:
         """Send SIGTERM once the runtime listens to it, which it does a moment after it has reported ready."""
         status = Path(f"/proc/{self._process.pid}/status")
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 20
         while time.monotonic() < deadline and self._process.poll() is None:
             caught = int(next(line for line in status.read_text().splitlines() if line.startswith("SigCgt"))[7:], 16)
             if caught >> (signal.SIGTERM - 1) & 1:
