@@ -128,14 +128,14 @@ def load_linear(path: Path, labels: Sequence[str]) -> Linear:
 
 
 def dump_linear(model: Linear) -> str:
-    """Return the text of the file: one name a line, the heaviest first in each family, so that a person can read it."""
+    """Return the text of the file: one name a line, in alphabetical order, so that a person can look one up."""
 
     def row(weights: Sequence[float]) -> str:
         return json.dumps([round(weight * UNIT) for weight in weights], separators=(",", ":"))
 
     lines = [f' "labels": {json.dumps(list(model.labels), ensure_ascii=False)},', f' "bias": {row(model.bias)},']
     for family in FAMILIES:
-        table = sorted(model.tables[family].items(), key=lambda one: (-max(map(abs, one[1]), default=0.0), one[0]))
+        table = sorted(model.tables[family].items())  # neighbours begin alike: a tenth smaller once packed
         names = ",\n".join(f"  {json.dumps(name, ensure_ascii=False)}: {row(weights)}" for name, weights in table)
         lines.append(f' "{family}": {{\n{names}\n }}{"" if family == FAMILIES[-1] else ","}')
     return "{\n" + "\n".join(lines) + "\n}\n"

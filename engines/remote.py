@@ -142,7 +142,7 @@ class RemoteEngine(ABC):
 
     @property
     def info(self) -> EngineInfo:
-        """See `Engine.info`. The first time, the server is asked, and the caller waits for up to 5 s.
+        """See `Engine.info`. The first time, the server is asked; a server that is silent for 5 s is given up.
 
         Raises:
             EngineError: The server cannot be reached, or does not know the model.

@@ -78,6 +78,7 @@ class WaitingLine:
         self._changed = threading.Condition()
         self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()  # by client, in the order of their turns
         self._served = 0
+        self._blocked = False  # whoever is next does not fit: the places that are free are nobody's
         self._mean_s: float | None = None
 
     @property
@@ -90,7 +91,7 @@ class WaitingLine:
     def eta_s(self) -> float | None:
         """Seconds until one who asks now would be served, 0 where a place is free; None until an answer was timed."""
         with self._changed:
-            place = self.n_waiting + 1 - max(self.places - self._served, 0)
+            place = self.n_waiting + 1 - self._free
             return 0.0 if place < 1 else self._eta(place)
 
     def submit(self, job: Job, *, bounded: bool = True) -> None:
@@ -111,7 +112,7 @@ class WaitingLine:
             if bounded:
                 self._refuse_in_time(job)
             self._waiting.setdefault(job.client, deque()).append(job)
-            self._announce(self.places - self._served)
+            self._announce()
             self._changed.notify_all()
 
     async def served(
@@ -161,17 +162,16 @@ class WaitingLine:
         """
         with self._changed:
             job = next(self._in_turn(), None)
-            if job is None:
-                return None
-            if not fits(job):
-                self._announce(0)
+            self._blocked = job is not None and not fits(job)
+            if job is None or self._blocked:
+                self._announce()
                 return None
             jobs = self._waiting.pop(job.client)
             jobs.popleft()
             if jobs:
                 self._waiting[job.client] = jobs  # behind the others
             self._served += 1
-            self._announce(self.places - self._served)
+            self._announce()
             return job
 
     def done(self, answer_s: float | None) -> None:
@@ -182,6 +182,7 @@ class WaitingLine:
         """
         with self._changed:
             self._served -= 1
+            self._blocked = False
             if answer_s is not None:
                 mean = answer_s if self._mean_s is None else self._mean_s
                 self._mean_s = MEMORY * mean + (1 - MEMORY) * answer_s
@@ -212,7 +213,7 @@ class WaitingLine:
         most = max(([one for one in jobs if one.params] for jobs in self._waiting.values()), key=len, default=[])
         if full and (job.client in self._waiting or len(most) < 2):
             raise busy
-        eta = self._eta(waiting + 1 - full - max(self.places - self._served, 0))
+        eta = self._eta(waiting + 1 - full - self._free)
         if job.deadline is not None and eta and time.monotonic() + eta > job.deadline:
             raise EngineBusy(f"A place comes free in about {eta:.0f} s, later than this request may wait.")
         if full:
@@ -227,7 +228,7 @@ class WaitingLine:
             jobs.remove(job)
             if not jobs:
                 del self._waiting[job.client]
-            self._announce(self.places - self._served)
+            self._announce()
             return True
 
     def _in_turn(self) -> Iterator[Job]:
@@ -238,13 +239,18 @@ class WaitingLine:
                 return
             yield from jobs
 
+    @property
+    def _free(self) -> int:
+        """Places that whoever is next may have."""
+        return 0 if self._blocked else max(self.places - self._served, 0)
+
     def _eta(self, place: int) -> float | None:
         """Seconds until a place comes free for the one in this place; None until an answer has been timed."""
         return None if self._mean_s is None or place < 1 else self._mean_s * place / self.places
 
-    def _announce(self, free: int) -> None:
+    def _announce(self) -> None:
         """Tell each one whose place has changed; those for whom there is a free place are served in a moment."""
-        for place, job in enumerate(self._in_turn(), 1 - max(free, 0)):
+        for place, job in enumerate(self._in_turn(), 1 - self._free):
             if place > 0 and job.place != place:
                 job.place = place
                 job.send(Queued(place, self._eta(place)))

@@ -1,12 +1,14 @@
 """Small real models for every room: a two-layer llama that llama.cpp loads in milliseconds, and files that are none."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gguf
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from benchmarks.machine import circumstances
 from engines.llama_cpp import LlamaCppEngine
@@ -21,7 +23,15 @@ TEMPLATE = (
     "{% elif m.role == 'assistant' %}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
 )
 
+# A property holds however long an example takes: another job may share the processor.
+# The same examples each time: what refuses a change is that change. `--hypothesis-profile=search` looks for others.
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("house", settings.get_profile("search"), derandomize=True)
+settings.load_profile("house")
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"  # no test's server is behind a proxy
 
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks: else no test would be of any group
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests one worker runs one after the other (`--dist loadgroup`): a file, or all that open a browser."""
     for item in items:

@@ -10,7 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 
-def wait_until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
     """Wait until something is true; from a test with a loop, in a thread."""
     until = time.monotonic() + within_s
     while not condition():

@@ -1,6 +1,7 @@
 """The house: who imports whom, where the environment is read, what is pinned, what the README names."""
 
 import ast
+import os
 import re
 import subprocess
 import tomllib
@@ -128,3 +129,10 @@ def test_every_line_of_make_help_is_a_target() -> None:
 def test_a_wrong_setting_is_named(given: dict[str, object], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         load_settings(**given)
+
+
+def test_tests_that_share_fixtures_share_a_worker(request: pytest.FixtureRequest) -> None:
+    """`--dist loadgroup` keeps a group together only where xdist has seen the marks; it then says so in the name."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        pytest.skip("Only `make test` has several workers.")
+    assert request.node.nodeid.endswith("@tests/test_house.py")

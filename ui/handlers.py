@@ -237,12 +237,12 @@ class Handlers:
 
     async def arrive(self, parcel: str, desk: Desk, language: str) -> Updates:
         """The page opens, or a kept conversation is chosen: show what the browser holds."""
-        await desk.leave()
         tongue = language_of(language)
         try:
             kept = read_kept(parcel)
-            if kept is None:
+            if kept is None:  # nothing to show: who was quick has asked already, and waits
                 return {self.w.notice: gr.skip()}
+            await desk.leave()
             tab = Tab(desk, kept.turns, get_persona(kept.persona), tongue, kept.session, kept.trail)
             turns = with_opening_in(kept.turns, tab.persona, tongue) or opening_turns(tab.persona, tab.session, tongue)
             return shown_as(self.w, tab, turns, kept.trail, **({"value": kept.draft} if kept.draft else {}))

@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from service.health import routes
 from settings import load_settings
 from tests.browser.pupil import ANSWER, ROOT, RunningApp, Stage, bot, until_ready, words
+from tests.serving import wait_until
 from tiers.supply import Load
 from tiers.testing import READY, ScriptedTier
 from ui.page import build_page
@@ -114,11 +115,13 @@ def stage(served: tuple[ScriptedTier, str], chromium: Browser) -> Iterator[Stage
         page.goto(url)
         expect(page.get_by_test_id("bot")).to_have_count(1)
         expect(page.locator("#status")).to_have_attribute("role", "status")
+        page.wait_for_function("localStorage.getItem('baf-browser')")  # set when the opening is over
         return page
 
     yield Stage(tier, url, new_page, LOADS, SLOW_S, LOOKS)
     for context in contexts:
         context.close()
+    wait_until(lambda: tier.open == 0)  # a stream that ends later would count in the next test
     assert faults == []
 
 
@@ -128,7 +131,7 @@ def starting(folder: Path) -> Iterator[Callable[..., RunningApp]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(
-        env: Mapping[str, str] | None = None, *, cwd: Path = ROOT, within_s: float = 60.0, under: Sequence[str] = ()
+        env: Mapping[str, str] | None = None, *, cwd: Path = ROOT, within_s: float = 180.0, under: Sequence[str] = ()
     ) -> RunningApp:
         port = free_port()
         given = {"BAF_PORT": str(port), "BAF_DATA_DIR": str(folder / "data"), "OMP_NUM_THREADS": "2", **(env or {})}

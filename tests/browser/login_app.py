@@ -13,11 +13,12 @@ from service.openai_api import openai_routes
 from tests.browser.provider import ORGANISATION
 from tests.browser.pupil import words
 from tests.service.premium import MUCH, PRICE, SEAL, SECRET
+from tiers import entitlements
 from tiers.account import LedgerAccount
 from tiers.budget import utc_now
 from tiers.entitlements import Entitlements, ask_hub
 from tiers.ledger import Ledger, Quota
-from tiers.premium import PremiumTier
+from tiers.premium import Patience, PremiumTier
 from tiers.router import LoginPlans, PremiumSide, Router
 from tiers.store import Store
 from tiers.testing import ScriptedTier
@@ -39,7 +40,9 @@ def main(port: int, folder: Path, gateway: str, provider: str) -> None:
     rights = Entitlements(store, SECRET, organisations=frozenset({ORGANISATION}), ask=ask, clock=clock)
     plans = LoginPlans(rights, clock=lambda: clock().timestamp())
     account = LedgerAccount(Ledger(store, MUCH, {"premium": Quota(live=1)}), store, MUCH)
-    side = PremiumSide(PremiumTier(gateway, SEAL), plans, PRICE, held_s=240.0)
+    entitlements.HUB_TIMEOUT_S = 60.0  # a busy machine is neither a Hub nor a gateway that is down
+    patience = Patience(connect_s=30.0, wait_s=50.0, silence_s=50.0, total_s=200.0)
+    side = PremiumSide(PremiumTier(gateway, SEAL, patience=patience), plans, PRICE, held_s=240.0)
     router = Router(ScriptedTier(*words(SMALL)), account, side, secret=SECRET)
     page = build_page(router, standing=router.standing, login=True, redeem=router.redeem)
     beside = {"routes": [*openai_routes(router)], "exception_handlers": login_handlers()}

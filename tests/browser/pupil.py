@@ -16,6 +16,18 @@ from tiers.testing import ScriptedTier
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "tests" / "artifacts"
+# When the last answer grew, in milliseconds of the one clock of this machine, and whether it ever shrank.
+WATCH = """() => {
+  window.grew = [];
+  window.shrank = false;
+  let length = 0;
+  new MutationObserver(() => {
+    const said = document.querySelectorAll("[data-testid=bot]");
+    const now = said.length > 1 ? said[said.length - 1].innerText.length : 0;
+    if (now < length) window.shrank = true;
+    if (now > length) { length = now; window.grew.push(Date.now()); }
+  }).observe(document.getElementById("chat"), { subtree: true, childList: true, characterData: true });
+}"""
 ANSWER = "Tu veux, et tu ignores pourquoi. D'où vient ce désir ?"
 
 
@@ -107,9 +119,17 @@ def picture(page: Page, name: str) -> None:
     assert (ARTIFACTS / f"{name}.png").stat().st_size < 400_000
 
 
-def until_ready(app: RunningApp, within_s: float = 60) -> None:
+def until_ready(app: RunningApp, within_s: float = 180) -> None:
     """Wait until its model is there; the page opens before."""
-    wait_until(lambda: httpx.get(f"{app.url}/ready", timeout=5).status_code == 200, within_s)
+    wait_until(lambda: answers(f"{app.url}/ready"), within_s)
+
+
+def answers(url: str) -> bool:
+    """Whether somebody is there and content."""
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def settled(page: Page) -> None:

@@ -31,6 +31,7 @@ def test_nothing_serious(stage: Stage, scheme: str, width: int) -> None:
     stage.tier.status = TierStatus("preparing", "downloading", 0.4, notices=("hub_unreachable",))
     page = stage.new_page(width=width, height=844, scheme=scheme)
     page.add_script_tag(path=AXE)
+    expect(page.locator("#status progress")).to_be_visible()
     seen = {"start": faults(page)}
     stage.tier.status = TierStatus("ready", "ready")
     stage.tier.script = RICH

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from dialogue.conversation import MAX_MESSAGE_CHARS
 from errors import EngineBusy, EngineTimeout, TierUnavailable
 from personas import PERSONAS
-from tests.browser.pupil import ANSWER, Stage, ask, bot, box, choose, pupil, say, settled, words
+from tests.browser.pupil import ANSWER, WATCH, Stage, ask, bot, box, choose, pupil, say, settled, words
 from tests.serving import serving
 from tiers.base import Notice, Queued, TierStatus, Token, Warming
 from ui.texts import ENGLISH, FRENCH
@@ -22,7 +22,7 @@ KANT = PERSONAS["kant"]
 LONG = " ".join(["Encore un mot de plus dans cette longue réponse,"] * 14)
 
 
-def eventually(holds: Callable[[], bool], within_s: float = 15.0) -> bool:
+def eventually(holds: Callable[[], bool], within_s: float = 30.0) -> bool:
     """Wait for something that the page does not show."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
@@ -60,33 +60,30 @@ def test_choosing_a_philosopher_begins_a_conversation_with_him(stage: Stage) -> 
 def test_tokens_arrive_growing(stage: Stage) -> None:
     stage.tier.script, stage.tier.pause_s = words(LONG), 0.02
     page = stage.new_page()
+    page.evaluate(WATCH)
     say(page, "Parle-moi longtemps.")
-    seen = []
     expect(bot(page)).to_have_count(2)
-    for _ in range(6):
-        seen.append(len(bot(page).last.inner_text()))
-        page.wait_for_timeout(250)
-    assert seen == sorted(seen)
-    assert len(set(seen)) >= 3
     settled(page)
     expect(bot(page).last).to_contain_text(LONG[-40:])
+    assert len(page.evaluate("window.grew")) >= 3
+    assert not page.evaluate("window.shrank")
 
 
 def test_stop_frees_the_tier_and_keeps_what_was_said(stage: Stage) -> None:
-    stage.tier.script, stage.tier.pause_s = words(LONG), 0.05
+    stage.tier.script, stage.tier.pause_s = words(LONG), 0.3
     page = stage.new_page()
     say(page, "Parle.")
     expect(bot(page)).to_have_count(2)
     page.get_by_role("button", name="Arrêter").click()
     settled(page)
-    assert eventually(lambda: stage.tier.closed_early == 1, 2.0)
+    assert eventually(lambda: stage.tier.closed_early == 1)
     expect(page.locator("#notice")).to_contain_text(FRENCH["stopped"])
     partial = bot(page).last.inner_text()
     assert partial
     assert len(partial) < len(LONG)
     page.wait_for_timeout(600)
     assert bot(page).last.inner_text() == partial
-    stage.tier.script = words(ANSWER)
+    stage.tier.script, stage.tier.pause_s = words(ANSWER), 0.01
     say(page, "Continue.")
     expect(bot(page)).to_have_count(3)
     settled(page)
@@ -101,7 +98,7 @@ def test_stop_before_the_first_word_gives_the_message_back(stage: Stage) -> None
     page.get_by_role("button", name="Arrêter").click()
     expect(box(page)).to_have_value("Ma question à moi.")
     expect(pupil(page)).to_have_count(0)
-    assert eventually(lambda: stage.tier.closed_early == 1, 3.0)
+    assert eventually(lambda: stage.tier.closed_early == 1)
 
 
 def test_another_answer(stage: Stage) -> None:
@@ -192,12 +189,13 @@ def test_english_changes_every_label_in_place(stage: Stage) -> None:
 
 
 def test_the_language_changes_while_an_answer_comes(stage: Stage) -> None:
-    stage.tier.script, stage.tier.pause_s = words(LONG), 0.02
+    stage.tier.script, stage.tier.pause_s = words(LONG), 0.2
     page = stage.new_page()
     say(page, "Parle.")
     expect(bot(page)).to_have_count(2)
     page.locator('[data-language="en"]').click()
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    stage.tier.pause_s = 0.005  # the rest comes at once
     expect(bot(page).last).to_contain_text(LONG[-40:])
     expect(page.get_by_role("button", name="Send")).to_be_visible()
     expect(page.get_by_role("group", name=ENGLISH["feedback"])).to_be_visible()
@@ -302,7 +300,7 @@ def test_what_a_model_writes_runs_nothing_and_asks_no_other_machine(stage: Stage
         settled(page)
         expect(bot(page).last).to_contain_text("La fin.")
         for link in bot(page).last.locator("a").all():
-            link.click(timeout=2_000)
+            link.click()
         page.wait_for_timeout(300)
     assert asked == []
     assert page.title() == "Bergson and Friends"
@@ -356,7 +354,7 @@ def test_a_failed_retry_gives_the_old_answer_back(stage: Stage) -> None:
 
 def test_the_queue_is_shown(stage: Stage) -> None:
     page = stage.new_page()
-    stage.tier.pause_s = 1.0
+    stage.tier.pause_s = 2.0
     stage.tier.script = (Queued(3, 12.4), Queued(1), Notice("hub_unreachable"), *words("Voilà."))
     say(page, "Et moi ?")
     expect(page.locator("#notice")).to_contain_text("place 3 dans la file, encore 12 s")
@@ -370,7 +368,7 @@ def test_preparing_then_ready(stage: Stage) -> None:
     page = stage.new_page()
     expect(page.locator("#status")).to_contain_text(FRENCH["downloading"])
     expect(page.locator("#status")).to_contain_text("25 %")
-    stage.tier.script, stage.tier.pause_s = (Warming("loading"), Warming("loading"), *words(ANSWER)), 0.6
+    stage.tier.script, stage.tier.pause_s = (Warming("loading"), Warming("loading"), *words(ANSWER)), 1.0
     say(page, "Je n'attends pas.")
     expect(page.locator("#notice")).to_contain_text(FRENCH["loading"])
     expect(bot(page).last).to_contain_text("ce désir ?")
@@ -392,7 +390,7 @@ def test_a_failed_tier_says_why(stage: Stage) -> None:
     expect(page.locator("#status .error")).to_contain_text(FRENCH["nobody_answers"])
 
 
-@pytest.mark.parametrize("pause_s", [0.05, 30.0], ids=["while it speaks", "while it thinks"])
+@pytest.mark.parametrize("pause_s", [0.3, 30.0], ids=["while it speaks", "while it thinks"])
 def test_a_closed_page_frees_the_tier(stage: Stage, pause_s: float) -> None:
     stage.tier.script, stage.tier.pause_s = words(LONG), pause_s
     page = stage.new_page()
@@ -401,12 +399,12 @@ def test_a_closed_page_frees_the_tier(stage: Stage, pause_s: float) -> None:
     if pause_s < 1:
         expect(bot(page)).to_have_count(2)
     page.context.close()
-    assert eventually(lambda: stage.tier.closed_early == 1, 5.0)
+    assert eventually(lambda: stage.tier.closed_early == 1)
 
 
 @pytest.mark.parametrize("leave", ["choose", "new"])
 def test_leaving_a_conversation_frees_the_tier(stage: Stage, leave: str) -> None:
-    stage.tier.script, stage.tier.pause_s = words(LONG), 0.05
+    stage.tier.script, stage.tier.pause_s = words(LONG), 0.3
     page = stage.new_page()
     say(page, "Parle.")
     expect(bot(page)).to_have_count(2)
@@ -415,21 +413,23 @@ def test_leaving_a_conversation_frees_the_tier(stage: Stage, leave: str) -> None
     else:
         page.locator("#new").click()
     expect(pupil(page)).to_have_count(0)
-    assert eventually(lambda: stage.tier.closed_early == 1, 3.0)
+    assert eventually(lambda: stage.tier.closed_early == 1)
     page.wait_for_timeout(500)
     expect(bot(page)).to_have_count(1)
-    stage.tier.script = words(ANSWER)
+    stage.tier.script, stage.tier.pause_s = words(ANSWER), 0.01
     say(page, "Et toi ?")
     expect(bot(page).last).to_have_text(ANSWER)
 
 
 def test_enter_while_an_answer_comes_sends_nothing(stage: Stage) -> None:
-    stage.tier.script, stage.tier.pause_s = words(LONG), 0.03
+    stage.tier.script, stage.tier.pause_s = words(LONG), 0.15
     page = stage.new_page()
     say(page, "Parle.")
     expect(bot(page)).to_have_count(2)
     box(page).fill("Attends")
     box(page).press("Enter")
+    page.wait_for_timeout(1_000)  # whatever Enter did has been done
+    stage.tier.pause_s = 0.005
     settled(page)
     expect(pupil(page)).to_have_count(1)
     expect(box(page)).to_have_value("Attends")
@@ -468,10 +468,12 @@ def test_the_page_asks_nothing_of_other_machines(stage: Stage) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.reload()
+    expect(bot(page)).to_have_count(1)
     ask(page, "Je veux.")
     settled(page)
     assert [url for url in asked if not url.startswith((stage.url, "data:", "blob:"))] == []
-    page.wait_for_timeout(700)  # the conversation is kept by the browser, and by nothing else
+    # The conversation is kept by the browser, and by nothing else.
+    page.wait_for_function("Object.keys(localStorage).some((key) => key.startsWith('baf-talk-'))")
     kept = page.evaluate("Object.keys(localStorage)")
     assert sorted(key[:9] for key in kept) == ["baf-brows", "baf-talk-"]
     assert page.context.cookies() == []

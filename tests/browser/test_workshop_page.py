@@ -1,13 +1,15 @@
 """The instruction server's dashboard in Chromium: it fits a phone, and its own rules block nothing of it."""
 
+import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from corpus.server.domain import load_domain
 from corpus.server.routes import build_app
 from corpus.server.workshop import Workshop
+from tests.browser.conftest import PATIENCE_MS
 from tests.serving import serving
 
 pytestmark = pytest.mark.browser
@@ -21,11 +23,12 @@ def test_the_dashboard_fits_a_phone(chromium: Browser, tmp_path: Path) -> None:
     said: list[str] = []
     with serving(build_app(workshop)) as url:
         page = chromium.new_page(viewport={"width": 390, "height": 844})
+        page.set_default_timeout(PATIENCE_MS)
         page.on("console", lambda message: said.append(message.text))
         page.goto(f"{url}/dashboard")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.locator("a[href*='first=philosopher']").first.click()
-        assert "first=philosopher" in page.url
+        expect(page).to_have_url(re.compile("first=philosopher"))
         with page.expect_download() as taken:
             page.get_by_role("link", name="summary.json").click()
         assert taken.value.path().read_bytes() == (tmp_path / "summary.json").read_bytes()

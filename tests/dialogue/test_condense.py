@@ -63,7 +63,7 @@ def test_a_long_talk_keeps_its_end_and_says_its_beginning() -> None:
     assert [one["content"] for one in found.messages[2:]] == ["Pourquoi ?", "Et la loi ?"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(TEXTS, min_size=1, max_size=31).filter(lambda texts: len(texts) % 2 == 1),
     st.builds(
@@ -90,7 +90,7 @@ def test_bounds(texts: list[str], limits: Limits) -> None:
     assert not any(word in said for word in ("Zoé", "Kervadec", "Rennes", "père", "17 ans", "zoe@", "plus vivre"))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(TEXTS, min_size=3, max_size=31).filter(lambda texts: len(texts) % 2 == 1))
 def test_between_two_cuts_a_prompt_begins_with_the_one_before(texts: list[str]) -> None:
     turns, limits = talk(texts), Limits(history_tokens=120, kept_exchanges=1)

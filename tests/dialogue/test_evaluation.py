@@ -60,7 +60,7 @@ def cut(text: str, cuts: list[int]) -> list[str]:
     return [text[start:end] for start, end in itertools.pairwise(places)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(NEAR, NEAR, CUTS)
 @example("Oui.\n", '{"v":1}', list(range(200)))
 @example("<<<EVAL-0f3a>>", "", [3, 7])
@@ -73,7 +73,7 @@ def test_nothing_from_the_mark_on_is_ever_shown(before: str, behind: str, cuts: 
     assert all(not part or part == part.rstrip() for part in parts)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(NEAR, CUTS)
 def test_without_a_mark_everything_is_shown(text: str, cuts: list[int]) -> None:
     shown, behind, _ = split(cut(text, cuts))
@@ -163,7 +163,7 @@ def test_a_quotation_must_be_the_pupils_and_from_one_turn(quote: str) -> None:
     assert judged(preuve=quote) == (None, "unsupported")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.text(max_size=300), min_size=1, max_size=4))
 @example(['Il dit "non" \\ 😀 et puis rien. C\'est tout'])
 @example(["é" * 400])

@@ -138,7 +138,7 @@ def test_an_empty_session_has_a_recap() -> None:
     assert (one.theses, one.best, one.to_try, one.title) == ((), "", "these", "curiosite")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.text(max_size=200), max_size=6))
 def test_whatever_is_typed_can_be_read(said: list[str]) -> None:
     remarks: list[Remark] = []

@@ -29,7 +29,7 @@ def test_every_reading_of_our_dialogues_is_acceptable() -> None:
             assert accept(json.dumps(data), texts[::2])[1] == "ok", (texts, data)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.text(max_size=200), min_size=1, max_size=5))
 @example(["0 0 0\r0"])  # signs that stand like words
 def test_any_text_is_read(texts: list[str]) -> None:

@@ -144,7 +144,7 @@ def test_a_page_is_fast(page: str) -> None:
         start = time.thread_time()
         redact(page)
         taken.append(time.thread_time() - start)
-    assert min(taken) < 0.05
+    assert min(taken) < 1.0  # 25 ms on a core of ours; a pattern without end takes minutes
 
 
 def test_a_name_is_known_by_its_capital_and_in_its_parts() -> None:

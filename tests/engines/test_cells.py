@@ -169,9 +169,7 @@ class MirrorMachine(RuleBasedStateMachine):
 def test_the_mirror_is_true_on_a_real_context(tmp_path_factory: pytest.TempPathFactory) -> None:
     MirrorMachine.gguf = write_tiny_llama(tmp_path_factory.mktemp("mirror") / "tiny.gguf")
     machine = MirrorMachine.TestCase
-    machine.settings = settings(
-        max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    machine.settings = settings(max_examples=25, stateful_step_count=40, suppress_health_check=list(HealthCheck))
     machine().runTest()
 
 

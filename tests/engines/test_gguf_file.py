@@ -120,7 +120,7 @@ def test_values_that_make_no_sense_are_refused(tmp_path: Path, kind: int, value:
         inspect(path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(4, 12_000), st.integers(0, 255))
 def test_a_changed_byte_is_read_or_refused(tiny_gguf: Path, at: int, byte: int) -> None:
     data = bytearray(tiny_gguf.read_bytes())

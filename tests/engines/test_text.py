@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.text import AnswerText, sentence_end
@@ -24,7 +24,6 @@ def spoken(pieces: list[bytes], *, stop: list[str], sentences: bool = False, hol
     return "".join([*shown, answer.finish(cut=cut)])
 
 
-@settings(deadline=None)
 @given(texts, st.lists(st.integers(0, 200)), stops, st.booleans(), st.booleans())
 def test_pieces_do_not_change_the_text(text: str, cuts: list[int], stop: list[str], sentences: bool, cut: bool) -> None:
     data = text.encode()
@@ -32,7 +31,6 @@ def test_pieces_do_not_change_the_text(text: str, cuts: list[int], stop: list[st
     assert spoken(pieces_of(data, cuts), stop=stop, sentences=sentences, hold_at=0, cut=cut) == whole
 
 
-@settings(deadline=None)
 @given(texts, st.lists(st.integers(0, 200)), stops)
 def test_no_stop_text_and_no_outer_space_is_shown(text: str, cuts: list[int], stop: list[str]) -> None:
     shown = spoken(pieces_of(text.encode(), cuts), stop=stop, cut=False)
@@ -41,13 +39,11 @@ def test_no_stop_text_and_no_outer_space_is_shown(text: str, cuts: list[int], st
     assert shown in text
 
 
-@settings(deadline=None)
 @given(texts, st.lists(st.integers(0, 200)))
 def test_without_stop_texts_everything_is_shown(text: str, cuts: list[int]) -> None:
     assert spoken(pieces_of(text.encode(), cuts), stop=[], cut=False) == text.strip()
 
 
-@settings(deadline=None)
 @given(texts, st.lists(st.integers(0, 200)), st.integers(0, 40))
 def test_a_cut_answer_is_a_beginning(text: str, cuts: list[int], hold_at: int) -> None:
     """Holding from any point on shows a beginning of the text, and all of a first sentence that never ends."""
@@ -56,7 +52,6 @@ def test_a_cut_answer_is_a_beginning(text: str, cuts: list[int], hold_at: int) -
     assert bool(shown) == bool(text.strip())
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=40), st.lists(st.integers(0, 200)))
 def test_broken_bytes_are_dropped(data: bytes, cuts: list[int]) -> None:
     assert spoken(pieces_of(data, cuts), stop=[], cut=False) == data.decode("utf-8", errors="ignore").strip()

@@ -88,7 +88,7 @@ def hub() -> Iterator[Hub]:
 
 def fetch(hub: Hub, cache: Path, told: list[float] | None = None, name: str = NAME) -> Path:
     report = [] if told is None else told
-    return fetch_from_hub(REPO, name, cache, report.append, endpoint=hub.url, timeout_s=2.0)
+    return fetch_from_hub(REPO, name, cache, report.append, endpoint=hub.url, timeout_s=20.0)
 
 
 def test_a_file_comes_whole_and_its_progress_is_told(hub: Hub, tmp_path: Path) -> None:

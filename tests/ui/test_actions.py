@@ -1,12 +1,15 @@
 """Say, ask again, edit; and a desk that is left waits until nobody speaks."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from dialogue.conversation import MAX_MESSAGE_CHARS, Turn
 from errors import MessageError
 from ui.actions import Asked, Desk, ask_again, edit, say
+from ui.handlers import Handlers
 
 OPENING = Turn("assistant", "Es-tu libre ?")
 CHAT = (
@@ -74,3 +77,9 @@ async def test_a_stream_that_never_ends_is_not_waited_for() -> None:
     with desk.speaking():
         assert await desk.leave(within_s=0.05) is None
     assert desk.speakers == 0
+
+
+async def test_an_opening_with_nothing_to_show_leaves_the_question_of_who_was_quicker() -> None:
+    desk, widgets = Desk(Asked((), (), "Vite !")), SimpleNamespace(notice="notice")
+    await Handlers(cast(Any, widgets)).arrive("{}", desk, "fr")
+    assert desk.under_way is not None

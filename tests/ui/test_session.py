@@ -102,7 +102,7 @@ FORGED = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=60) | FORGED.map(json.dumps))
 def test_whatever_a_browser_sends_can_be_read(text: str) -> None:
     read_session(text)
