@@ -10,7 +10,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from errors import EngineError
-from evaluation.compared import column
+from evaluation.compared import column, must_have_answered
 from evaluation.decisions import FREE_ACCURACY, Figures, freemium
 from evaluation.pages import table
 from evaluation.runs import Run, summary
@@ -73,10 +73,12 @@ def ablate(runs: Mapping[str, Run], metric: str = "accuracy", premium: Run | Non
         premium: A run of the premium model on the same items; None when there is none.
 
     Raises:
-        EngineError: A cell is missing, or the runs answer different items.
+        EngineError: A cell is missing or answered nothing, or the runs answer different items.
     """
     if tuple(runs) != CELLS:
         raise EngineError(f"An ablation has the cells {', '.join(CELLS)}, in this order; given: {', '.join(runs)}.")
+    for run in runs.values():
+        must_have_answered(run)  # a file that is not there is no model that knows nothing
     values, clusters = column(runs, metric)
     found = compare(values, clusters)
     latency = {name: summary(run) for name, run in runs.items()}

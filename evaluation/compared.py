@@ -129,6 +129,16 @@ def set_settings(path: Path, limit: int | None) -> dict[str, object]:
     return {"set": str(path), "set_sha256": sha256_of(path), "limit": limit}
 
 
+def must_have_answered(run: Run) -> None:
+    """Refuse a run in which nothing was answered: it says nothing of a model.
+
+    Raises:
+        EngineError: Every sample failed; the message holds the first error.
+    """
+    if all(sample.error for sample in run.samples):
+        raise EngineError(f"{run.engine} answered nothing. The first error: {run.samples[0].error}")
+
+
 def column(runs: Mapping[str, Run], metric: str) -> tuple[dict[str, list[float]], list[str]]:
     """Return the values of a metric by name, on the same documents in the same order, and their clusters.
 

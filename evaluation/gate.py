@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import EngineError
-from evaluation.compared import MEASURED_BY, column
+from evaluation.compared import MEASURED_BY, column, must_have_answered
 from evaluation.result import as_json, must_be_new, write_text
 from evaluation.runs import Run, Sample, load_run
 from evaluation.statistics import LEVEL, contrast, estimate
@@ -77,7 +77,7 @@ def compact(run: Run, metrics: Sequence[str]) -> dict[str, Any]:
     Raises:
         EngineError: The run answered nothing, or not the whole set, or has none of the metrics.
     """
-    _must_have_answered(run)
+    must_have_answered(run)
     if run.settings.get("limit") is not None:
         raise EngineError(f"The run of {run.engine} was cut with --limit: measure the whole set and adopt that run.")
     kept = [name for name in metrics if any(name in sample.metrics for sample in run.samples)]
@@ -164,7 +164,7 @@ def judge(candidate: Run, committed: Run, metrics: Sequence[str] = (), *, level:
     Raises:
         EngineError: The two cannot be compared: other task, settings, items or prompts, or no common metric.
     """
-    _must_have_answered(candidate)
+    must_have_answered(candidate)
     if (candidate.task, candidate.version) != (committed.task, committed.version):
         raise EngineError(
             f"The candidate is {candidate.task} version {candidate.version}, the committed run {committed.task} "
@@ -186,11 +186,6 @@ def judge(candidate: Run, committed: Run, metrics: Sequence[str] = (), *, level:
         )
     rows = tuple(_row(candidate, committed, name, 1 - (1 - level) / len(wanted)) for name in wanted)
     return Gate(not any(row.worse for row in rows), candidate.engine, committed.engine, rows)
-
-
-def _must_have_answered(run: Run) -> None:
-    if all(sample.error for sample in run.samples):
-        raise EngineError(f"{run.engine} answered nothing. The first error: {run.samples[0].error}")
 
 
 def _must_ask_the_same(candidate: Run, committed: Run) -> None:

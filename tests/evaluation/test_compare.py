@@ -172,6 +172,13 @@ def test_ablation_finds_what_helps() -> None:
         ablation.ablate({"base": a_run(GOOD)})
 
 
+def test_a_model_that_was_not_there_is_no_model_that_knows_nothing() -> None:
+    cells = four(0.1, 0.1, 0.85, 0.9)
+    lost = tuple(replace(one, error="model_missing: base.gguf is missing") for one in cells["base"].samples)
+    with pytest.raises(EngineError, match=r"answered nothing\. The first error: model_missing"):
+        ablation.ablate({**cells, "base": replace(cells["base"], samples=lost)})
+
+
 @pytest.mark.parametrize(("seconds", "justified"), [(0.3, True), (60.0, False), (None, None)])
 def test_a_premium_that_is_better_and_slower_earns_no_price(seconds: float | None, justified: bool | None) -> None:
     """Seconds are compared over what both answered; of nothing timed, nothing is said."""
