@@ -235,8 +235,13 @@ class Handlers:
         # A number of its own: the same file asked for twice is delivered twice.
         return json.dumps({"kind": kind, "name": name, "text": made, "again": secrets.token_hex(4)}, ensure_ascii=False)
 
+    async def take(self, parcel: str, desk: Desk, language: str) -> Updates:
+        """A kept conversation is chosen: its press has cancelled what was being answered, even where it is gone."""
+        await desk.leave()
+        return await self.arrive(parcel, desk, language)
+
     async def arrive(self, parcel: str, desk: Desk, language: str) -> Updates:
-        """The page opens, or a kept conversation is chosen: show what the browser holds."""
+        """The page opens: show what the browser holds."""
         tongue = language_of(language)
         try:
             kept = read_kept(parcel)

@@ -238,9 +238,10 @@ def _keep(page: gr.Blocks, w: Widgets, handlers: Handlers, fresh: list[Any]) -> 
         api_visibility="private",
     )
     done: Any = None
-    for event, taken in ((w.kept.select, "bafTake()"), (page.load, "bafArrive()")):
+    ways = ((w.kept.select, handlers.take, "bafTake()"), (page.load, handlers.arrive, "bafArrive()"))
+    for event, handler, taken in ways:
         done = event(
-            handlers.arrive,
+            handler,
             [w.parcel, w.desk, w.language],
             fresh,
             js=f"(parcel, desk, language) => [{taken}, desk, language]",

@@ -83,3 +83,5 @@ async def test_an_opening_with_nothing_to_show_leaves_the_question_of_who_was_qu
     desk, widgets = Desk(Asked((), (), "Vite !")), SimpleNamespace(notice="notice")
     await Handlers(cast(Any, widgets)).arrive("{}", desk, "fr")
     assert desk.under_way is not None
+    await Handlers(cast(Any, widgets)).take("{}", desk, "fr")  # a choice cancels what is under way, and says so
+    assert desk.under_way is None
