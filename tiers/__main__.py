@@ -134,9 +134,8 @@ def _store(url: str | None) -> Iterator[Store]:
     settings = load_settings()
     path = settings.data_dir / "ledger.sqlite"
     if not (url or settings.ledger_url) and settings.snapshots_dir is not None:
-        restore_newest(
-            settings.snapshots_dir, path
-        )  # as the page does: an empty ledger would hide the snapshots from it
+        # As the page does: an empty ledger would hide the snapshots from it.
+        restore_newest(settings.snapshots_dir, path)
     store = Store(url or settings.ledger_url or f"sqlite:///{path}")
     try:
         yield store
