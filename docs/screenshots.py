@@ -98,7 +98,7 @@ def take(browser: Browser, url: str, picture: Picture) -> Path:
     partial = target.with_suffix(".partial.png")
     page.screenshot(path=partial, animations="disabled")
     # A flat design loses nothing by 256 colours, and the repository gains two thirds of each picture.
-    Image.open(partial).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(partial, optimize=True)
+    Image.open(partial).convert("RGB").quantize(48, dither=Image.Dither.NONE).save(partial, optimize=True)
     partial.replace(target)
     context.close()
     return target
