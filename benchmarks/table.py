@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.peers import SMALL_CELLS
 from evaluation.pages import save_small
 
 OURS = "ours"
@@ -202,6 +203,7 @@ def targets(data: Data) -> list[Target]:
         paired("the same / llama-bench at depth 0", 0.95, decode_share(data, 0)),
         paired("first text of one pupil, warm persona / reading its new tokens", 1.2, read_share(data), at_least=False),
         Target(f"resident GB at {AT}, tiled kernels", 6.0, memory("ours-tiled"), at_least=False),
+        Target(f"the same, cache of {SMALL_CELLS} tokens", 6.0, memory("ours-tiled-small"), at_least=False),
         Target(f"resident GB at {AT}, repacked kernels", 10.0, memory("ours-repacked"), at_least=False),
         Target(f"resident GB at {AT}, kernels chosen at start", 10.0, memory(OURS), at_least=False),
         Target("start with persona files, seconds beyond loading", 1.0, extra, at_least=False),

@@ -1,6 +1,8 @@
 """A static model from a teacher: masks, frames, weights, a vocabulary that still cuts every text, files, failures."""
 
+import base64
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +14,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("model2vec")
 pytest.importorskip("skeletoken")
 
+from conversion.embedder import read_charsmap
 from errors import RetrievalError
 from retrieval.distill import (
     LOG,
@@ -353,6 +356,26 @@ def test_a_trimmed_model_cuts_rare_words_and_keeps_the_rest(tmp_path: Path) -> N
     gone = sorted(set(before.tokens) - set(after.tokens), key=len)[-1].replace("▁", "")
     assert np.isfinite(after.encode(gone)).all()
     assert np.linalg.norm(after.encode(gone)) > 0.9, "a word that lost its piece is still spelt"
+
+
+def test_a_trimmed_model_reads_texts_as_with_the_table_that_left(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    shipped, big = ROOT / "models" / "static", tmp_path / "big"
+    shutil.copytree(shipped, big)
+    content = json.loads((big / "tokenizer.json").read_text(encoding="utf-8"))
+    table = read_charsmap(ROOT / "models" / "embedder" / "nmt_nfkc.charsmap.xz")
+    steps = content["normalizer"]["normalizers"]
+    steps[:2] = [
+        {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()},
+        {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},
+    ]
+    (big / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    made = trim(big, tmp_path / "small", 17_000)
+    before, after = (Tokenizer.from_file(str(one / "tokenizer.json")) for one in (big, tmp_path / "small"))
+    text = " L’ﬁn du cœur\u00a0:\n\tun e\u0301tat… n°\u202f2 «\u202fÉmile\u00a0»  ½ "
+    assert before.normalizer.normalize_str(text) == after.normalizer.normalize_str(text)
+    assert made["bytes"] < (big / "tokenizer.json").stat().st_size + (big / "model.safetensors").stat().st_size - 300_000
 
 
 @pytest.mark.parametrize("pieces", [0, 10**6])
