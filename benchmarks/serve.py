@@ -106,7 +106,7 @@ def serve(
     port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 8101,
     threads: Annotated[int, typer.Option(min=1, help="Of the engine.")] = 2,
     n_ctx: Annotated[int, typer.Option(help="Longest prompt and answer together.")] = 4096,
-    n_cells: Annotated[int | None, typer.Option(help="Tokens that all chats hold together; unset, the engine's.")] = None,
+    n_cells: Annotated[int | None, typer.Option(help="Tokens that all chats hold together.")] = None,
     queue_size: Annotated[int, typer.Option(help="How many may wait.")] = 64,
     cache_dir: Annotated[Path | None, typer.Option(help="Where persona files are kept between two starts.")] = None,
     kernels: Annotated[str | None, typer.Option(help="repacked or tiled; unset, the engine chooses.")] = None,
@@ -115,7 +115,8 @@ def serve(
     """Serve a model with the benchmark's personas, until interrupted."""
     started = time.monotonic()
     options: dict[str, Any] = {"threads": threads, "n_ctx": n_ctx, "queue_size": queue_size}
-    options |= {k: v for k, v in {"cache_dir": cache_dir, "kernels": kernels, "n_cells": n_cells}.items() if v is not None}
+    chosen = {"cache_dir": cache_dir, "kernels": kernels, "n_cells": n_cells}
+    options |= {name: value for name, value in chosen.items() if value is not None}
     personas = bench_personas(persona_texts(token_counter(model)))
     engine = LlamaCppEngine(model, **options)
     opened = time.monotonic()

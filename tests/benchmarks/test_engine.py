@@ -21,6 +21,7 @@ from benchmarks.engine import (
     find_model,
     measure_cell,
     wait_until_alone,
+    weights_of,
 )
 from benchmarks.load import Counter, make_workload
 from benchmarks.machine import circumstances
@@ -51,6 +52,16 @@ def at_once(patience_s: float) -> None:
 def run(start: Start) -> Run:
     naive = replace(SERVERS["naive"], at=(1,))
     return Run(start, (1, 2), (DIES, IS_KILLED, naive), rounds=1, turns=1, limit_s=60, patience_s=0)
+
+
+def test_a_shape_is_the_same_whatever_its_vocabulary_and_another_model_is_its_bytes(tmp_path: Path) -> None:
+    shape, again, other = tmp_path / "tiny.gguf", tmp_path / "new" / "tiny.gguf", tmp_path / "mistral-7b-v0.3.gguf"
+    mine, changed = tmp_path / "mine.gguf", tmp_path / "changed" / "mine.gguf"
+    for place, path in enumerate((shape, again, other, mine, changed)):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes([place]))
+    assert weights_of(shape) == weights_of(again) != weights_of(other)
+    assert weights_of(mine) != weights_of(changed)
 
 
 def test_a_failed_server_is_a_failed_cell_and_the_run_goes_on(run: Run, count: Counter, tmp_path: Path) -> None:
