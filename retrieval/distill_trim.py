@@ -1,7 +1,7 @@
 """A smaller static model out of a finished one: its rarest pieces leave. Knows the files of a model; runs none.
 
 What a piece that left stood for is cut into the smaller pieces that stayed, each with the vector it was taught.
-SentencePiece's table of equal characters leaves as well, for Unicode's own (NFKC), which no tokenizer file has to carry.
+SentencePiece's table of equal characters leaves as well, for Unicode's own NFKC, which no tokenizer file has to carry.
 """
 
 import hashlib

@@ -375,7 +375,9 @@ def test_a_trimmed_model_reads_texts_as_with_the_table_that_left(tmp_path: Path)
     before, after = (Tokenizer.from_file(str(one / "tokenizer.json")) for one in (big, tmp_path / "small"))
     text = " L’ﬁn du cœur\u00a0:\n\tun e\u0301tat… n°\u202f2 «\u202fÉmile\u00a0»  ½ "
     assert before.normalizer.normalize_str(text) == after.normalizer.normalize_str(text)
-    assert made["bytes"] < (big / "tokenizer.json").stat().st_size + (big / "model.safetensors").stat().st_size - 300_000
+    assert (
+        made["bytes"] < (big / "tokenizer.json").stat().st_size + (big / "model.safetensors").stat().st_size - 300_000
+    )
 
 
 @pytest.mark.parametrize("pieces", [0, 10**6])
