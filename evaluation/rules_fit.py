@@ -20,7 +20,9 @@ from evaluation.result import write_bytes
 
 # How much a pupil's turn of our dialogues counts beside a sentence written for the purpose.
 STANCE_FROM_DIALOGUES = 0.1
-ALARM_FROM_DIALOGUES = 0.3
+# The replies written by contrast are ordinary messages to the alarm: a tenth of them got the card before it knew them.
+CONTRASTS = "stance_contrast"
+ALARM_FROM_CONTRASTS = 0.6
 ITEMS = ("schemes_levelA_base.jsonl", "schemes_levelA_augmented.jsonl")
 WANTED_RECALL = 0.95  # of personal distress
 NEIGHBOURS = 10  # sentences
@@ -54,7 +56,7 @@ PRIOR: dict[str, dict[str, float]] = {
     label: {name: weight for weight, names in groups.items() for name in names.split()}
     for label, groups in _POINTS.items()
 }
-STANCE_FIT = Fit(scales={"facts": 1.5, "words": 4.0, "pieces": 4.0}, prior=PRIOR, kept=8000)
+STANCE_FIT = Fit(trust=0.6, scales={"facts": 1.5, "words": 4.0, "pieces": 4.0}, prior=PRIOR, kept=12_000)
 ATTEMPTS_FROM_OTHERS = 0.3
 ATTEMPTS_FIT = Fit(trust=1.0, scales={"facts": 0.5, "words": 5.0, "pieces": 5.0}, kept=6000)
 ALARM_FIT = Fit(trust=1.0, scales={"facts": 0.5, "words": 5.0, "pieces": 5.0}, least=3, kept=20_000)
@@ -84,14 +86,20 @@ def asked_in_items(data: Path, split: str) -> list[Row]:
 
 
 def ordinary_rows(data: Path, dialogues: Path) -> list[Row]:
-    """Return what pupils usually say, as the alarm learns it: about stances, in our dialogues, questions, exercises."""
+    """Return what pupils usually say, as the alarm learns it: about stances, in our dialogues, questions, exercises.
+
+    The replies by contrast are not among it: they count otherwise.
+    """
     questions = [{"text": row["question"]} for row in load_rows(data / "eval/pupil_questions.jsonl")]
-    return [*tuning(data, "stance"), *exchanges(dialogues), *questions, *asked_in_items(data, "train")]
+    replies = [row for name, rows in tuning_sets(data, "stance").items() if name != CONTRASTS for row in rows]
+    return [*replies, *exchanges(dialogues), *questions, *asked_in_items(data, "train")]
 
 
 def ordinary_examples(data: Path, dialogues: Path) -> list[Example]:
-    """Return `ordinary_rows` as examples for the alarm."""
-    return alarm_examples(ordinary_rows(data, dialogues), ALARM_FROM_DIALOGUES)
+    """Return `ordinary_rows` and the replies by contrast as examples for the alarm."""
+    contrasts = [{"text": row["text"]} for row in tuning_sets(data, "stance").get(CONTRASTS, [])]
+    usual = alarm_examples(ordinary_rows(data, dialogues))
+    return usual + alarm_examples(contrasts, ALARM_FROM_CONTRASTS)
 
 
 def attempt_examples(data: Path, dialogues: Path) -> list[Example]:
@@ -153,6 +161,7 @@ def across_folds(data: Path, dialogues: Path, folds: int) -> dict[str, Any]:
         EngineError: A file cannot be read.
     """
     stances, alarms = learned(data, dialogues)
+    written = len(tuning(data, "crisis"))  # for the alarm; what follows is what pupils usually say
     asked = [row["previous"] for row in tuning(data, "stance")]
     parts = {question: place % folds for place, question in enumerate(sorted(set(asked)))}
     told = _parts(len(alarms), folds)
@@ -165,8 +174,10 @@ def across_folds(data: Path, dialogues: Path, folds: int) -> dict[str, Any]:
         pairs += [(stances[place].label, _best(model, stances[place])) for place in sorted(held)]
         rest = [one for one, part in zip(alarms, told, strict=True) if part != fold]
         model = fit(rest, alarm.VERDICTS, ALARM_FIT)
-        for one in (one for one, part in zip(alarms, told, strict=True) if part == fold):
-            kind = "ordinary" if one.weight < 1 else "near-miss" if one.label == "none" else "distress"
+        for place, one in enumerate(alarms):
+            if told[place] != fold:
+                continue
+            kind = "ordinary" if place >= written else "near-miss" if one.label == "none" else "distress"
             seen[kind] += 1
             stopped[kind] += alarm.odds(model.scores(one.seen))[1] >= alarm.ODDS
     return {

@@ -14,10 +14,13 @@ from evaluation.dialogue_rules import crises, measure, ordinary_texts, personal_
 from evaluation.labelled import judging, lines_of, load_rows, macro_f1, tuning
 from evaluation.linear_fit import Example, Fit, fit
 from evaluation.rules_fit import (
+    ALARM_FROM_CONTRASTS,
+    CONTRASTS,
     NEIGHBOURS,
     across_folds,
     across_sets,
     alarm_examples,
+    learned,
     ordinary_examples,
     stance_examples,
     threshold,
@@ -147,6 +150,21 @@ def test_no_ordinary_message_that_judges_was_learned(tmp_path: Path) -> None:
     assert not fitted & {one.seen for one in alarm_examples({"text": text} for text in judged)}
 
 
+def test_replies_by_contrast_are_ordinary_messages_that_count_whole(tmp_path: Path) -> None:
+    for folder in ("eval", "dialogue_rules", "talks"):
+        (tmp_path / folder).mkdir()
+    written(tmp_path / "eval" / "stance.jsonl", [{"text": "Oui !", "previous": "", "stance": "accord"}])
+    contrast: list[dict[str, object]] = [{"text": "aucune fourmi n'écrit", "previous": "", "stance": "résistance"}]
+    written(tmp_path / "dialogue_rules" / f"{CONTRASTS}.jsonl", contrast)
+    written(tmp_path / "eval" / "crisis.jsonl", [{"text": "triste", "label": "none", "kind": "news"}])
+    written(tmp_path / "eval" / "pupil_questions.jsonl", [{"question": "Suis-je libre ?"}])
+    stances_learned, alarms_learned = learned(tmp_path, tmp_path / "talks")
+    assert [one.label for one in stances_learned if "fourmi" in one.seen.words] == ["résistance"]
+    ants = [one for one in alarms_learned if "fourmi" in one.seen.words]
+    assert [(one.label, one.weight) for one in ants] == [("none", ALARM_FROM_CONTRASTS)]
+    assert (DATA / "dialogue_rules" / f"{CONTRASTS}.jsonl.xz").is_file()
+
+
 def test_the_odds_leave_no_more_behind_than_they_may() -> None:
     odds = [3.0, 1.001, -0.5, -2.0]
     for recall, least in ((1.0, 4), (0.75, 3), (0.7, 3), (0.5, 2)):
@@ -157,12 +175,12 @@ def test_a_part_is_judged_without_its_neighbours(tmp_path: Path) -> None:
     """They resemble one another: with their like among what was learned, every danger would be found."""
     for folder in ("eval", "talks"):
         (tmp_path / folder).mkdir()
-    words = ("fleuve violet", "pain chaud")  # without a theme of the rules, and ten of each stand together
+    words = ("le temps violet", "le temps chaud")  # without a theme of the rules, and ten of each stand together
     danger: list[dict[str, object]] = [
         {"text": words[n // NEIGHBOURS], "label": "crisis", "kind": "violence_suffered"} for n in range(2 * NEIGHBOURS)
     ]
     calm: list[dict[str, object]] = [
-        {"text": f"temps {n}", "label": "none", "kind": "philosophical"} for n in range(20 * NEIGHBOURS)
+        {"text": f"le temps {n}", "label": "none", "kind": "philosophical"} for n in range(20 * NEIGHBOURS)
     ]
     written(tmp_path / "eval" / "crisis.jsonl", danger + calm)
     agreed = [{"text": "oui", "previous": f"{name} ?", "stance": "accord"} for name in "ab"]
