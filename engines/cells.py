@@ -20,6 +20,10 @@ class Memory(Protocol):
         """Take the positions from `start` on out of a sequence."""
         ...
 
+    def first(self, sequence: int) -> int:
+        """Return the first position that the window layers still hold of a sequence; -1 of an empty one."""
+        ...
+
     def copy(self, source: int, target: int, start: int, end: int) -> None:
         """Make `target` hold positions `start` to `end` (excluded) of `source` too, without computing anything."""
         ...
@@ -45,8 +49,8 @@ class CachedSequence:
     n_shared: int = 0
     gaps: tuple[tuple[int, int], ...] = ()
 
-    def reach(self, length: int) -> int:
-        """Return the longest beginning of at most `length` tokens that may be cut off exactly."""
+    def without_gaps(self, length: int) -> int:
+        """Return the longest beginning of at most `length` tokens that ends in no gap."""
         length = min(length, len(self.tokens))
         for start, end in sorted(self.gaps, reverse=True):
             if start < length < end:
@@ -96,6 +100,17 @@ class KVCells:
         self.rewind(sequence, 0)
         self._free_ids.append(sequence.id)
 
+    def reach(self, sequence: CachedSequence, length: int) -> int:
+        """Return the longest beginning of at most `length` tokens that may be cut off exactly.
+
+        llama.cpp gives cells that only one sequence holds, and that its own next token does not see, to whoever needs
+        some: the window layers have lost that sequence's beginning then, which matters to who cuts it.
+        """
+        length = sequence.without_gaps(length)
+        cut = 0 < length < len(sequence.tokens)
+        lost = cut and self._window and self._memory.first(sequence.id) > max(0, length - self._window)
+        return 0 if lost else length
+
     def extend(self, sequence: CachedSequence, tokens: Sequence[int]) -> None:
         """Note tokens that were decoded at the end of a sequence.
 
@@ -115,7 +130,7 @@ class KVCells:
         Raises:
             EngineError: `target` is not empty, or `source` cannot be cut there exactly.
         """
-        if target.tokens or source.reach(length) != length:
+        if target.tokens or self.reach(source, length) != length:
             raise EngineError(f"{length} tokens of sequence {source.id} cannot be shared with {target.id}.")
         self._memory.copy(source.id, target.id, 0, length)
         target.tokens, target.cells = source.tokens[:length], source.cells[:length]
@@ -129,7 +144,7 @@ class KVCells:
         Raises:
             EngineError: It cannot be cut there exactly.
         """
-        if sequence.reach(length) != length:
+        if self.reach(sequence, length) != length:
             raise EngineError(f"Sequence {sequence.id} cannot be cut at {length}.")
         if length == len(sequence.tokens):
             return

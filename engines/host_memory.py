@@ -74,7 +74,9 @@ def granted_bytes(cgroup: Path = CGROUP, meminfo: Path = MEMINFO) -> int:
             text = (cgroup / limit).read_text(encoding="ascii").strip()
             if text.isdigit():
                 inside = dict(line.split() for line in (cgroup / stat).read_text(encoding="ascii").splitlines())
-                taken = int((cgroup / used).read_text(encoding="ascii")) - int(inside.get("inactive_file", 0))
+                # Both are given back at need; mapped weights that are read often stand in the second.
+                cached = sum(int(inside.get(name, 0)) for name in ("inactive_file", "active_file"))
+                taken = int((cgroup / used).read_text(encoding="ascii")) - cached
                 free = min(free, int(text) - taken)
             break
     return free

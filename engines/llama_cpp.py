@@ -458,7 +458,7 @@ class LlamaCppEngine:
         common = next((n for n, (a, b) in enumerate(zip(sequence.tokens, kept, strict=False)) if a != b), None)
         length = min(len(sequence.tokens), len(kept)) if common is None else common
         promised = len(job.prompt.ids) + room(job.prompt, job.params)
-        if len(prompt.ids) + aside.max_tokens > promised or sequence.reach(length) != length:
+        if len(prompt.ids) + aside.max_tokens > promised or self._residents.cells.reach(sequence, length) != length:
             return False  # an answer that is cut into more pieces than were sampled, at the very end of its room
         try:
             sampler = Sampler(wanted, _seed(wanted), self._model)
@@ -476,8 +476,10 @@ class LlamaCppEngine:
     def _with_aside_counted(self, slot: Slot, ended: Ended) -> Finished:
         """Return what the answer came to, with the tokens of its aside; the chat keeps the answer alone."""
         sequence = slot.sequence
-        if sequence is not None and sequence in self._residents.active and sequence.reach(ended.n_kept) == ended.n_kept:
-            self._residents.cells.rewind(sequence, ended.n_kept)
+        if sequence is not None and sequence in self._residents.active:
+            cells = self._residents.cells
+            # Where it cannot be cut there, all of it goes: an aside does not rest in a chat.
+            cells.rewind(sequence, ended.n_kept if cells.reach(sequence, ended.n_kept) == ended.n_kept else 0)
         usage, n_aside = ended.finished.usage, len(slot.answer.sampled) if slot.answer else 0
         usage = replace(
             usage,

@@ -331,6 +331,11 @@ class LlamaModel:
         """See `engines.cells.Memory`."""
         lib.llama_memory_seq_rm(self._memory, sequence, start, -1)
 
+    def first(self, sequence: int) -> int:
+        """See `engines.cells.Memory`."""
+        position: int = lib.llama_memory_seq_pos_min(self._memory, sequence)
+        return position
+
     def copy(self, source: int, target: int, start: int, end: int) -> None:
         """See `engines.cells.Memory`."""
         lib.llama_memory_seq_cp(self._memory, source, target, start, end)

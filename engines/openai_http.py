@@ -20,6 +20,7 @@ from engines.remote import Piece, RemoteEngine
 from errors import EngineError
 
 Dialect = Literal["extended", "openai"]
+STRICT_HOST = "api.openai.com"  # refuses what it does not know
 
 N_PARAMS = 7_000_000_000  # when nobody says: a model worth a server of its own can follow a whole persona
 N_CTX = 4096  # when nobody says
@@ -88,7 +89,7 @@ class OpenAIEngine(RemoteEngine):
     Args:
         address: `http://host:port/v1#model`.
         api_key: Sent as a bearer; never part of an address or a log.
-        dialect: "openai" sends only what api.openai.com takes.
+        dialect: "openai" sends only what api.openai.com takes; None: that for that host, "extended" for any other.
         n_params: Number of parameters, where the server does not say it or says it wrongly.
         n_ctx: Longest prompt and answer together, where the server does not say it.
         headers: Sent besides, for a proxy before the server; never logged.
@@ -102,7 +103,7 @@ class OpenAIEngine(RemoteEngine):
         address: str,
         *,
         api_key: str | None = None,
-        dialect: Dialect = "extended",
+        dialect: Dialect | None = None,
         n_params: int | None = None,
         n_ctx: int = N_CTX,
         headers: Mapping[str, str] | None = None,
@@ -112,7 +113,8 @@ class OpenAIEngine(RemoteEngine):
             raise EngineError(f"{address!r} names no model; expected http://host:port/v1#model.")
         key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         super().__init__(model, url, headers={**(headers or {}), **key})
-        self._dialect = dialect
+        strict = httpx.URL(self.url).host == STRICT_HOST
+        self._dialect: Dialect = dialect or ("openai" if strict else "extended")
         self._n_params = n_params
         self._n_ctx = n_ctx
 

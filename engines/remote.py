@@ -52,6 +52,9 @@ class Piece:
     completion_tokens: int | None = None
 
 
+COUNTS = ("prompt_tokens", "cached_tokens", "completion_tokens")
+
+
 class _Answer:
     """One answer as it grows: its text, its counts, its times."""
 
@@ -68,6 +71,8 @@ class _Answer:
         self._started = time.monotonic()
         self._deadline = math.inf if deadline_s is None else self._started + deadline_s
         self._first_piece = self._first_shown = 0.0
+        self._last_words = ""  # as long as a mark may be, so that one is found in two pieces
+        self._n_before_aside: int | None = None
 
     def take(self, piece: Piece) -> None:
         """Show what may be shown of a piece. A piece counts as a token until the server says how many there were."""
@@ -75,12 +80,13 @@ class _Answer:
             now = time.monotonic()
             self._first_piece = self._first_piece or now
             self.n_pieces += 1
+            self._watch_mark(piece.text)
             hold = nears_end(
                 self.n_pieces, self._params.max_tokens, spent_s=now - self._first_piece, left_s=self._deadline - now
             )
             self._show(self.text.feed(piece.text.encode("utf-8", errors="ignore"), hold=hold))
-        if piece.prompt_tokens is not None or piece.completion_tokens is not None:
-            self._counts = piece
+        told = {name: value for name in COUNTS if (value := getattr(piece, name)) is not None}
+        self._counts = replace(self._counts, **told)
 
     def finish(self, reason: FinishReason) -> Finished:
         """Show the rest and say what the answer cost.
@@ -94,15 +100,27 @@ class _Answer:
             raise EngineTimeout("The deadline passed before the first word; ask again later.")
         if not self._first_shown:
             raise EngineError("The model answered with nothing that can be shown; ask again.", code="answer_empty")
-        completion = self._counts.completion_tokens
+        told = self._counts.completion_tokens
+        completion = self.n_pieces if told is None else told
+        before = self.n_pieces if self._n_before_aside is None else self._n_before_aside
         usage = Usage(
             prompt_tokens=self._counts.prompt_tokens or 0,
             cached_tokens=self._counts.cached_tokens or 0,
-            completion_tokens=self.n_pieces if completion is None else completion,
+            completion_tokens=completion,
+            aside_tokens=round(completion * (self.n_pieces - before) / max(self.n_pieces, 1)),
             first_token_s=self._first_shown - self._started,
             total_s=time.monotonic() - self._started,
         )
         return Finished(reason, usage)
+
+    def _watch_mark(self, text: str) -> None:
+        aside = self._params.aside
+        if aside is None or self._n_before_aside is not None:
+            return
+        said = self._last_words + text
+        if aside.mark in said:
+            self._n_before_aside = self.n_pieces - 1
+        self._last_words = said[-len(aside.mark) :]
 
     def _show(self, text: str) -> None:
         if text:
@@ -123,7 +141,13 @@ class RemoteEngine(ABC):
     """
 
     def __init__(self, model: str, url: str, *, headers: Mapping[str, str] | None = None) -> None:
-        parts = httpx.URL(url)
+        try:
+            parts = httpx.URL(url)
+        except httpx.InvalidURL:
+            shown = url.rpartition("@")[2]  # a key may stand before it
+            raise EngineError(f"{shown!r} is no address; expected http://host:port or https://host.") from None
+        if not all(value.isascii() for value in (headers or {}).values()):
+            raise EngineError(f"The key for {parts.host} holds a character beyond ASCII; copy it again.")
         if parts.scheme not in {"http", "https"} or not parts.host:
             raise EngineError(f"{url!r} is no address; expected http://host:port or https://host.")
         if parts.userinfo:  # it would be shown wherever the address is
@@ -323,6 +347,8 @@ class RemoteEngine(ABC):
             raise EngineError(f"{self.url} cannot be reached; is the server running?") from error
         except httpx.TimeoutException as error:
             raise EngineError(f"{self.url} was silent for too long.") from error
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise EngineError(f"{self.url} is no address that can be asked ({type(error).__name__}).") from error
         except httpx.HTTPError as error:
             raise EngineError(f"{self.url} broke the connection off ({type(error).__name__}).") from error
         except ValidationError:

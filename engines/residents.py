@@ -200,24 +200,30 @@ class Residents:
     def _longest(self, ids: list[int], n_shared: int) -> CachedSequence | None:
         """Return the sequence with the longest beginning of `ids` that can be taken over, brought back if need be."""
         prefix = self.prefixes.get(tuple(ids[:n_shared])) if n_shared else None
+        found_prefix = prefix.sequence if prefix and prefix.ready else None
 
         def longest() -> tuple[CachedSequence | None, int]:
-            found = prefix.sequence if prefix and prefix.ready else None
+            found = found_prefix
             reach = self._reach(found, ids) if found else 0
             for sequence in (*self._idle, *self.active):
+                # One from before the system prompt was read anew holds cells of its own for it, promised to nobody.
+                if found_prefix and sequence.cells[:1] != found_prefix.cells[:1]:
+                    continue
                 if (further := self._reach(sequence, ids)) > reach:
                     found, reach = sequence, further
             return found, reach
 
         best, length = longest()
         for parked in list(self._parked.values()):
+            if found_prefix and parked.n_shared != n_shared:
+                continue  # parked while the system prompt was away: it would bring its own
             if parked.reach(_n_common(parked.tokens, ids, len(ids) - 1)) > length:
                 self._unpark(parked)
                 best, length = longest()  # room may have been made for it by closing what was the best
         return best
 
     def _reach(self, sequence: CachedSequence, ids: list[int]) -> int:
-        return sequence.reach(_n_common(sequence.tokens, ids, len(ids) - 1))
+        return self.cells.reach(sequence, _n_common(sequence.tokens, ids, len(ids) - 1))
 
     def _open(self) -> CachedSequence:
         if not self.cells.n_free_sequences:

@@ -17,6 +17,7 @@ from engines.base import EngineEvent, Finished, Queued, SamplingParams
 from engines.prompt import Prompt
 from errors import ChatError, EngineBusy, EngineError, EngineTimeout
 
+NEWCOMER = "a client that nobody has"  # for whom the wait is said before they ask
 MEMORY = 0.7  # weight of the past in the moving average of answer times
 
 _numbers = itertools.count(1)
@@ -91,7 +92,7 @@ class WaitingLine:
     def eta_s(self) -> float | None:
         """Seconds until one who asks now would be served, 0 where a place is free; None until an answer was timed."""
         with self._changed:
-            place = self.n_waiting + 1 - self._free
+            place = self._place_of(NEWCOMER) - self._free
             return 0.0 if place < 1 else self._eta(place)
 
     def submit(self, job: Job, *, bounded: bool = True) -> None:
@@ -213,7 +214,7 @@ class WaitingLine:
         most = max(([one for one in jobs if one.params] for jobs in self._waiting.values()), key=len, default=[])
         if full and (job.client in self._waiting or len(most) < 2):
             raise busy
-        eta = self._eta(waiting + 1 - full - self._free)
+        eta = self._eta(self._place_of(job.client) - self._free)
         if job.deadline is not None and eta and time.monotonic() + eta > job.deadline:
             raise EngineBusy(f"A place comes free in about {eta:.0f} s, later than this request may wait.")
         if full:
@@ -238,6 +239,14 @@ class WaitingLine:
             if not jobs:
                 return
             yield from jobs
+
+    def _place_of(self, client: str) -> int:
+        """Return which place in line one more job of a client would have, by turns."""
+        clients = list(self._waiting)
+        mine = clients.index(client) if client in clients else len(clients)
+        own = len(self._waiting.get(client, ()))
+        before = (min(len(self._waiting[one]), own + (place < mine)) for place, one in enumerate(clients))
+        return 1 + sum(before)
 
     @property
     def _free(self) -> int:

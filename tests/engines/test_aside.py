@@ -152,8 +152,10 @@ async def test_a_server_is_asked_for_both_in_one_call() -> None:
     server = OpenAIServer(["Oui", ". ", "\n<<<EV", 'AL-77>>>{"avis":', '"oui"}'])
     with serving(server.app) as url:
         engine = OpenAIEngine(f"{url}/v1#tiny")
-        text, _ = await said(engine, ask("Libre ?"), WITH)
+        text, end = await said(engine, ask("Libre ?"), WITH)
     assert text.partition(MARK)[2] == '{"avis":"oui"}'
+    usage = end.usage
+    assert usage.aside_tokens == round(usage.completion_tokens * 2 / 5)  # from the piece on that ends the mark
     body = server.bodies[0]
     assert len(server.bodies) == 1
     assert body["max_tokens"] == PLAIN.max_tokens + ASIDE.max_tokens

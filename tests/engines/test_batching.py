@@ -239,6 +239,21 @@ async def test_host_memory_has_a_limit(open_engine: Open) -> None:
     assert 0 < engine._residents.parked_bytes <= limit
 
 
+async def test_a_system_prompt_that_was_read_anew_is_held_once(open_engine: Open) -> None:
+    """A chat from before holds the old cells; going on in them would take more than its turn was promised."""
+    engine = open_engine()
+    said, _ = await answer(engine, ask("Libre ?"))
+    residents, ids = engine._residents, tuple(engine._format.prefix(KANT))
+    residents.cells.close(residents.prefixes.pop(ids).sequence)  # made room, as for a ninth system prompt
+    (chat,) = residents._idle
+    await engine.warm(KANT)
+    again = residents.prefixes[ids].sequence
+    assert again.cells[0] != chat.cells[0]
+    prompt = engine._format.render([*ask("Libre ?", said, "Et la loi ?")])
+    found = residents._longest(list(prompt.ids), prompt.n_shared)
+    assert found is again
+
+
 async def test_more_than_fits_at_once_waits_and_is_served(open_engine: Open) -> None:
     engine = open_engine(n_ctx=1024, n_cells=0, queue_size=64)
     long_ones = [ask(f"{n} " + "La raison est une loi. " * 60) for n in range(12)]

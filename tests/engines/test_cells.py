@@ -21,6 +21,9 @@ class Nothing:
 
     def remove(self, sequence: int, start: int) -> None: ...
 
+    def first(self, sequence: int) -> int:  # noqa: ARG002 - of the protocol
+        return 0
+
     def copy(self, source: int, target: int, start: int, end: int) -> None: ...
 
 
@@ -67,17 +70,17 @@ def test_a_restored_sequence_is_cut_only_where_its_window_is_whole() -> None:
     cells = KVCells(Nothing(), 1000, 3, window=50)
     persona, chat = opened(cells), opened(cells)
     cells.adopt(persona, range(200))
-    assert [persona.reach(n) for n in (0, 1, 199, 200, 300)] == [0, 0, 0, 200, 200]
+    assert [cells.reach(persona, n) for n in (0, 1, 199, 200, 300)] == [0, 0, 0, 200, 200]
     cells.adopt(chat, range(300), shared_from=persona)  # a chat that came back: one gap in each part
-    assert [chat.reach(n) for n in (100, 200, 201, 299, 300)] == [0, 200, 200, 200, 300]
+    assert [cells.reach(chat, n) for n in (100, 200, 201, 299, 300)] == [0, 200, 200, 200, 300]
     cells.extend(chat, range(20))
-    assert [chat.reach(n) for n in (310, 320, 299)] == [310, 320, 200]
+    assert [cells.reach(chat, n) for n in (310, 320, 299)] == [310, 320, 200]
     cells.rewind(chat, 200)
     cells.extend(chat, range(20))
-    assert chat.reach(210) == 210  # what was read anew has no gap
+    assert cells.reach(chat, 210) == 210  # what was read anew has no gap
     short = opened(cells)
     cells.adopt(short, range(50))
-    assert short.reach(20) == 20  # as long as the window: all of it came back
+    assert cells.reach(short, 20) == 20  # as long as the window: all of it came back
     with pytest.raises(EngineError, match="cannot be cut"):
         cells.rewind(persona, 100)
 
@@ -197,7 +200,41 @@ def test_a_window_restored_and_shared_goes_on_exactly(gemma_gguf: Path) -> None:
     model.read(persona[:60], 0, 0)
     right = extend_logits(model, 0, 60, new)
     assert model.restore(1, state)
-    model.remove(1, 60)  # restored.reach(60) is 0: the rule of `reach`
-    assert restored.reach(60) == 0
+    model.remove(1, 60)  # the mirror would refuse it: the rule of `reach`
+    assert restored.without_gaps(60) == 0
     assert np.abs(extend_logits(model, 1, 60, new) - right).max() > 0.01
+    model.close()
+
+
+def test_a_window_that_gave_its_beginning_away_is_not_cut(gemma_gguf: Path) -> None:
+    """Others take the cells that a sequence's own next token does not see: whole it goes on, cut it is wrong."""
+    model = LlamaModel(gemma_gguf, threads=1, n_cells=256, n_seq=4, repack=False)
+    cells = KVCells(model, 256, 3, model.window)
+    long, others, back = opened(cells), opened(cells), opened(cells)
+
+    def read(sequence: CachedSequence, ids: list[int]) -> np.ndarray:
+        found = extend_logits(model, sequence.id, len(sequence.tokens), ids)
+        cells.extend(sequence, ids)
+        return found
+
+    said = [5 + n % 90 for n in range(120)]
+    read(others, [9] * 60)
+    read(long, said)
+    assert cells.reach(long, 60) == 60  # nobody has taken anything yet
+    cells.rewind(others, 0)
+    read(others, [7 + n % 80 for n in range(100)])  # sixty into the cells that are free, forty into those behind
+    assert model.first(long.id) == 40
+    assert cells.reach(long, 80) == 80  # what it sees from there is whole
+    assert cells.reach(long, 60) == 0
+    with pytest.raises(EngineError, match="cannot be shared"):
+        cells.share(long, back, 60)
+    new = [11, 12, 13]
+    model.copy(long.id, back.id, 0, 60)
+    cut = extend_logits(model, back.id, 60, new)  # what the mirror refuses: no error, and other words
+    whole = read(long, new)  # it goes on as if nothing had happened
+    model.reopen()
+    model.read(said, 0, 0)
+    model.copy(0, 1, 0, 60)
+    assert np.abs(whole - extend_logits(model, 0, 120, new)).max() < 0.05  # of logits up to 14; keys are f16
+    assert np.abs(cut - extend_logits(model, 1, 60, new)).max() > 0.5
     model.close()

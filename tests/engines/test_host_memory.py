@@ -32,6 +32,14 @@ def test_the_cache_is_counted_from_the_header(tiny_gguf: Path, gemma_gguf: Path)
         ({"memory.max": "3000\n", "memory.current": "2000\n", "memory.stat": "anon 5\ninactive_file 500\n"}, 1500),
         (
             {
+                "memory.max": "9000\n",
+                "memory.current": "8000\n",
+                "memory.stat": "anon 5\ninactive_file 500\nactive_file 6000\n",  # mapped weights that are read often
+            },
+            7500,
+        ),
+        (
+            {
                 "memory/memory.limit_in_bytes": "4000\n",
                 "memory/memory.usage_in_bytes": "1000\n",
                 "memory/memory.stat": "inactive_file 0\n",

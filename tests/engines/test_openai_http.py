@@ -328,3 +328,25 @@ def test_an_estimate_from_above() -> None:
     engine = OpenAIEngine("http://127.0.0.1:9/v1#tiny")
     assert engine.count_tokens([{"role": "user", "content": "a" * 4}]) == 2 + 8
     assert engine.count_tokens([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [("https://api.openai.com/v1#m", "max_completion_tokens"), ("http://127.0.0.1:1/v1#m", "max_tokens")],
+)
+def test_the_dialect_follows_the_host(url: str, name: str) -> None:
+    engine = OpenAIEngine(url)
+    assert name in request_body("m", ASKED, SHORT, engine._dialect)
+
+
+@pytest.mark.parametrize("url", ["http://host:80a/v1#m", "http://300.1.1.1/v1#m", "http://me:s3cret@host:80a/v1#m"])
+def test_an_address_that_is_none_is_an_error_of_ours(url: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        _ = OpenAIEngine(url).info
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_key_with_a_pasted_space_is_named_and_not_shown() -> None:
+    with pytest.raises(EngineError, match="beyond ASCII") as caught:
+        OpenAIEngine("http://127.0.0.1:1/v1#m", api_key="s3cret\u00a0")
+    assert "s3cret" not in str(caught.value)

@@ -67,6 +67,29 @@ async def test_places_that_nobody_can_have_are_not_free() -> None:
     assert line.eta_s == pytest.approx(1 * 9.0 / 3)
 
 
+async def test_a_newcomer_s_wait_is_counted_by_turns() -> None:
+    """Who fills the line with requests lengthens their own wait, and nobody else's by more than one."""
+    line = WaitingLine(30, places=2)
+    for _ in range(2):
+        line.submit(job("script"))
+        assert line.take(lambda _: True)
+    line.done(60.0)
+    line.submit(job("script"))
+    assert line.take(lambda _: True)
+    now = asyncio.get_running_loop().time()
+    for _ in range(16):
+        line.submit(job("script"))
+    assert line.eta_s == pytest.approx(2 * 60.0 / 2)
+    with pytest.raises(EngineBusy, match="later than this request may wait"):
+        line.submit(job("script", deadline=now + 100))
+    pupil, neighbour = job("pupil", deadline=now + 100), job("neighbour")
+    line.submit(neighbour)
+    line.submit(pupil)
+    assert await places_told(pupil) == [3]
+    assert line._place_of("neighbour") == 2 + 3  # behind their own, two of the script's, and the pupil's
+    assert line._place_of("script") == 1 + 16 + 2
+
+
 async def test_the_wait_is_known_before_asking() -> None:
     line = WaitingLine(10, places=2)
 
