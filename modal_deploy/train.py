@@ -71,4 +71,5 @@ def main(recipe: str, form: str = "", base: str = "", name: str = "", max_steps:
     dearest = USD_PER_HOUR * HOURS * (1 + TRIES)
     print(f"{job.name}: {len(job.files)} files to {GPU}, ${USD_PER_HOUR:.2f} an hour, ${dearest:.0f} at the very most.")
     print(json.dumps(train.remote(job.recipe, job.files, job.name), ensure_ascii=False, indent=2))
-    print(f"modal volume get bergson-training-runs /{job.name}/adapter runs/{job.name}/")
+    for part in ("adapter", "tokenizer"):  # the chat template of the training is in the second
+        print(f"modal volume get bergson-training-runs /{job.name}/{part} runs/{job.name}/")
