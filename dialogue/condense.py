@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dialogue.conversation import Turn
+from dialogue.debate import own_words
 from dialogue.french import fold, split_sentences, stems
 from dialogue.prompt import Message
 from dialogue.redact import find_pii
@@ -21,6 +22,7 @@ from dialogue.safety import assess
 HEADER = "Déjà dit dans cette conversation :"
 _READ_CHARS, _READ_SENTENCES = 1200, 8  # of a turn: what is meant stands early
 _SIDE_CHARS = 90  # of one side of a bullet: about 22 tokens, so that six bullets stay well under their 500
+_LEAST_SAID = 20  # characters after a « mais »: with fewer it says nothing
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,12 @@ _CORRECTS = re.compile(
     r"\b(?:mais|pourtant|or|donc|car|c'est-a-dire|autrement dit|en realite|ainsi|plutot|alors"
     r"|distingu\w*|n'est pas|ne (?:\w+ )?pas)\b"
 )
+# From where a sentence takes back what it began with: cut there, it would say the contrary. Not folded.
+_TURNS = re.compile(
+    r"\b(?:mais|pourtant|cependant|toutefois|en réalité|alors que?)\b|\b(?:est|sont) (?:\w+ )?(?:faux|fausses?)\b"
+    r"|(?<=[,;] )(?:or|(?:c['’]est|ce qui est) (?:\w+ )?faux)\b",
+    re.IGNORECASE,
+)
 _EMPTY = re.compile(
     r"^(?:oui|non|ok|okay|d'accord|bof|mouais|euh|hein|je sais pas|j'avoue|merci|salut|bonjour|lol|mdr)?[\s.!?…,]*$"
 )
@@ -75,11 +83,18 @@ _WITHHELD = "(une chose personnelle)"  # in the place of words that tell who the
 
 
 def _shortened(text: str, most: int = _SIDE_CHARS) -> str:
-    """Cut at a word, with a sign that something is missing."""
+    """Cut at a word, with a sign that something is missing; of « X, mais Y » it is X that gives way."""
     text = re.sub(r"\s+", " ", text).strip()
-    if len(text) <= most:
-        return text
-    return text[: most - 1].rsplit(" ", 1)[0].rstrip(" ,;:.") + "…"
+    kept = _cut(text, most)
+    against = next((one for one in _TURNS.finditer(text, 1) if one.end() + _LEAST_SAID > len(kept)), None)
+    if kept == text or against is None:
+        return kept
+    after = _cut(text[against.start() :], 2 * most // 3)
+    return f"{_cut(text[: against.start()].rstrip(), most - len(after) - 1)} {after}"
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1].rsplit(" ", 1)[0].rstrip(" ,;:.") + "…"
 
 
 def _read(text: str) -> list[str]:
@@ -117,12 +132,13 @@ def bullet(pupil: Turn, answer: Turn | None) -> str | None:
     >>> bullet(Turn("user", "Être libre, c'est tout faire."), Turn("assistant", "Mais le désir a une cause. Non ?"))
     "- Élève : Être libre, c'est tout faire. → Toi : Mais le désir a une cause."
     """
-    meant = intent(pupil.text)
+    own = own_words(pupil.text)  # nothing, in a debate in which the pupil only listens
+    meant = intent(own)
     right = correction(answer.text, meant) if answer else None
     if meant is None and right is None:
         return None
-    if meant is None and all(_EMPTY.match(fold(one)) for one in split_sentences(pupil.text)):
-        meant = _shortened(pupil.text) if any(one.isalpha() for one in pupil.text) else ""
+    if meant is None and all(_EMPTY.match(fold(one)) for one in split_sentences(own)):
+        meant = _shortened(own) if any(one.isalpha() for one in own) else ""
     elif meant is None:
         meant = _WITHHELD
     return "- " + " → ".join([*([f"Élève : {meant}"] if meant else []), *([f"Toi : {right}"] if right else [])])

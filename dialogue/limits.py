@@ -49,11 +49,29 @@ class Limit:
 _SIDE = 800  # characters: an order stands at the beginning of a long message or at its end
 _QUOTED = re.compile(r"«[^»]*»|“[^”]*”|\"[^\"]*\"")  # what is quoted is not asked for
 _PHILO = r"(?:spinoza|kant|bergson|le philosophe|philosophe)"
-# Where an order begins: « imite un prof », « tu peux imiter… », never « l'art imite la nature ».
+# Where an order begins: « imite un prof », « tu peux imiter… », never « l'art imite la nature », « il faut imiter… ».
 _ORDER = (
     r"(?:^|[.,!?;:»)] ?|\b(?:stp|svp|please|maintenant|allez|vas[- ]y|kant|spinoza|bergson"
     r"|(?:tu|vous) (?:peux|pouvez|dois|vas|pourrais)(?: me)?|(?:peux|pourrais|dois|vas|veux)[- ]tu(?: me)?"
-    r"|que tu|faut) )"
+    r"|que tu) )"
+)
+# A clause whose « tu » is anybody: « quand tu dors, tu es vivant ? »; not what leads up to a sincere question.
+_ANYBODY = (
+    r"\b(?:si(?! j[e'])|s'ils?|quand(?! meme)|lorsqu\w*|sans(?! (?:mentir|rire|blague|deconner))"
+    r"|pour(?! (?:de vrai|info|savoir|etre (?:sure?|honnete|franc)))|en \w+ant)\b"
+)
+# « Je fais mon devoir », « faire de la sincérité un devoir » are Kant's: for homework, somebody is told or asked to.
+_DONE = r"[- ](?:(?:moi|nous|le|tout|fait|juste|vite|bien|et|aussi|plutot|stp|svp|pour)[- ]){0,4}"
+_HOMEWORK = r"(?:(?:mon|ce) devoir|un devoir(?! (?:du|des|de(?! philo))\b| d'))\b"
+_ASKED = (
+    r"\b(?:tu (?:ne )?(?:peu[xt]?|pourrai[st]?|vas|veu[xt]?|dois)|(?:peu[xt]?|pourrai[st]?|vas|veu[xt]?)[- ]tu"
+    r"|vous (?:ne )?(?:pouvez|pourriez|allez|voulez|devez)|(?:pouvez|pourriez|allez|voulez)[- ]vous"
+    r"|aide[- ]moi a|flemme de) (?:(?:me|nous|pas|bien|juste|stp|svp|m'aider a|nous aider a) ){0,3}"
+)
+# From the beginning of a sentence on, as long as it does not speak of anybody: « si tu ne lis pas, tu es bête ».
+_THEE = r"(?:^|[.!?;])(?:(?!\b(?:si|quand|lorsque) (?:tu|on|vous)\b|\b(?:si|quand) t')[^.!?;])*?"
+_YOU_ARE = (
+    r"\b(?:t'es|tu es|vous etes|t'est) (?:qu'|vraiment |trop |juste |grave )?(?:un |une |qu'un |qu'une )?(?:\w+ )?"
 )
 _AT_YOU = (
     r"\b(?:t'es|tes|tu es|vous etes|espece de|bande de|sale|pauvre|quel|va) (?:qu'|vraiment |juste |trop )?"
@@ -66,7 +84,7 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
     (
         "human",
         (
-            rf"^(?:[\w' ]{{0,30}}[,:] )?{_TRULY}"
+            rf"^(?:(?![^,:]*{_ANYBODY})[\w' ]{{0,30}}[,:] )?{_TRULY}"
             r"(?:est[- ]ce que )?(?:tu es|t'es|tes(?= (?:une?|humaine?|vraiment|le vrai) )|es[- ]tu|vous etes"
             r"|etes[- ]vous|suis[- ]je (?:en train de parler|face) a|je parle (?:a|avec)) "
             r"(?:\w+ ){0,2}?(?:humaine?|un (?:vrai )?(?:humain|homme|robot|bot|programme|chatbot"
@@ -118,8 +136,9 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
     (
         "jailbreak_game",
         (
-            r"(?<!quand )(?<!lorsqu')\b(?:on joue|jouons|c'est un jeu|petit jeu|jeu de role)\b.{0,80}\b(?:tu|reponds?"
-            r"|deux fois|2 fois|sans limites?|regle|interdit|refus)"
+            r"(?<!quand )(?<!lorsqu')\b(?:(?<!\bsi )on joue|jouons|c'est un jeu|petit jeu|jeu de role)\b.{0,80}"
+            r"\b(?:tu|reponds?|deux fois|2 fois|sans limites?|regle|interdit|refus)"
+            r"|\bsi on joue\b.{0,80}\b(?:tu\b|reponds?|deux fois|2 fois|sans limites?)"
             r"|\b(?:reponds?|parle|tu (?:es|reponds|parles)|version|ia|robot)\b.{0,25}\bsans (?:aucune )?limites?\b"
             r"|\bmode (?:normal"
             r"|sans|libre|dan|do anything|evil|noir)\b|\bdan\b"
@@ -139,6 +158,8 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
             rf"{_ORDER}(?:ignore|oublie|annule|efface|desactive|supprime|neglige"
             r"|laisse tomber)\w*\b.{0,40}\b(?:instructions?|consignes?|regles?|ordres?|directives?"
             r"|ce qu'on t'a|ce que l'on t'a|prompt|avant|roles?)\b"
+            r"|\bfaut (?:ignor|oubli|annul|effac)er .{0,20}\b(?:instructions?|consignes?|regles?|directives?) "
+            r"(?:precedentes?|d'avant|initiales?)\b"
             r"|\b(?:ignore|oublie|annule|efface|desactive|supprime|neglige)\w*\b.{0,20}\b(?:tes|ton|vos) (?:\w+ )?"
             r"(?:instructions?|consignes?|regles?|ordres?|directives?|roles?)\b"
             r"|(?:^|[.!?:;] ?|\btes )(?:voici )?(?:la |les |une |tes )?(?:nouvelles?|dernieres?) "
@@ -158,14 +179,22 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
             r"\b(?:ecris|ecrire|redige|rediger|fais|faire|ponds|pondre|genere|finis"
             r"|corrige et reecris|tape|envoie|file)(?!\w*nt\b)\w*[- ](?:[\w']+[- ]){0,4}?"
             r"(?:diss?ert?\w*|dissert|copie|redac\w*|redaction|introduction|intro|conclusion|commentaire"
-            r"|explication de texte|(?:(?<=mon )|(?<=ce )|(?<=un ))devoir|dm|plan (?:detaille|complet)"
+            r"|explication de texte|dm|plan (?:detaille|complet)"
             r"|paragraphes?|developpement|reponse complete|corrige|3 parties|trois parties|expose)\b"
             rf"|{_ORDER}(?:donne|fait|sors|complete|termine)(?!\w*nt\b)\w*[- ](?:[\w']+[- ]){{0,4}}?"
             r"(?:diss?ert?\w*|copie|redac\w*|introduction|intro|conclusion|commentaire|explication de texte"
-            r"|(?:(?<=mon )|(?<=ce )|(?<=un ))devoir|dm|plan (?:detaille|complet)|paragraphes?|developpement"
+            r"|dm|plan (?:detaille|complet)|paragraphes?|developpement"
             r"|reponse complete|corrige|3 parties|trois parties|expose)\b"
-            r"|\b(?:a ma place|pour moi)\b.{0,40}\b(?:dissert\w*|dm|(?:mon|ce) (?:devoir|texte)"
-            r"|ma (?:copie|philo)|intro(?:duction)?)\b"
+            r"|(?:\b(?:ecris|ecrire|redige|rediger|ponds|pondre|genere|finis|corrige et reecris|tape|envoie|file)"
+            rf"|{_ORDER}(?:donne|sors|complete|termine))(?!\w*nt\b)\w*[- ](?:[\w']+[- ]){{0,3}}?(?:mon|ce|un) devoir\b"
+            rf"|(?:(?<!\bje )(?<!\bje ne )(?<!\bon )(?<!\ben )(?<!\bqui )\bfais|{_ORDER}fait(?:es)?|{_ASKED}faire)"
+            rf"{_DONE}{_HOMEWORK}"
+            rf"|\bfai(?:s|re){_DONE}(?:mon|ce|un) devoir(?=,? (?:maison|de philo(?:sophie)?|pour demain|stp|svp)\b)"
+            r"|\ba ma place\b.{0,40}\b(?:dissert\w*|dm|ma (?:copie|philo)|intro(?:duction)?)\b"
+            r"|\b(?:fais|faire|faites|ecri(?:s|re|vez)|redige\w*|finis|finir|termine\w*|explique\w*|analyse\w*"
+            r"|resume\w*|reponds|repondre|occupe\w*)[- ](?:(?:le|la|ca|tout|moi|toi|juste|stp) ){0,2}"
+            r"(?:a ma place|pour moi)\b.{0,40}\b(?:dissert\w*|dm|(?:mon|ce) (?:devoir|texte)|ma (?:copie|philo)"
+            r"|intro(?:duction)?)\b"
             r"|\b(?:(?:mon|ce|un) devoir|dissert\w*|dm|ma copie|explication de texte|(?:mon|ma|une) intro\w*)\b.{0,40}"
             r"\b(?:a ma place|en entier|complete?|toute? fait\w*|20/20|recopier|copier[- ]coller|a rendre)\b"
             r"|\bplus qu'a recopier\b"
@@ -177,11 +206,13 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
             r"\b(?:sortir|coucher|te marier|un date|un rendez[- ]vous|flirter) (?:\w+ )?(?:avec (?:toi|moi"
             r"|vous)|ensemble)\b|\b(?:amoureux|amoureuse|in love|crush) (?:\w+ )?(?:de|sur) (?:toi|vous)\b"
             r"|\b(?:tombe\w*|suis) (?:\w+ )?amoureu(?:x|se)\b.{0,20}\b(?:toi|vous)\b"
-            r"|\b(?:tu|vous) (?:m'|ne m')(?:aimes?|aimez|kiffes?)\b|\bje (?:t'|vous )(?:aime|adore trop"
+            r"|\b(?:tu|vous) (?:m'|ne m')(?:aimes?|aimez|kiffes?)\b"
+            # « Quand on dit je t'aime » speaks of the words; « je voulais te dire je t'aime » says them.
+            r"|(?<!\bdit )(?<!\bdit : )(?<!(?<!\bte )\bdire )(?<!\btu dis )\bje (?:t'|vous )(?:aime|adore trop"
             r"|kiffe|desire)\b(?! (?:bien|quand|comment|pas))|\ben couple avec (?:toi|vous)\b"
             r"|\b(?:(?:fais|fait|faisons) comme si (?:on|nous)|imagine (?:qu'on|que nous)) (?:\w+ ){0,2}en couple\b"
             r"|\b(?:ma|mon) (?:cherie?|petite? amie?|copine?|mec"
-            r"|meuf)\b.{0,25}(?:toi|tu|sois|deviens)"
+            r"|meuf)\b.{0,25}\b(?:toi|tu|sois|deviens)\b"
             r"|\b(?:appelle[- ]moi|m'appelles?) (?:ma |mon )?(?:cherie?|bebe|coeur|amour)|\b(?:embrasse"
             r"|drague)[- ]moi\b|\bveux[- ]tu (?:m'epouser|etre mon|etre ma)|\bbisous? (?:sur la bouche"
             r"|langoureux)"
@@ -195,12 +226,14 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
             r"|pas (?:le )?(?:dire|repeter)|jamais|garder|que)\b.{0,60}(?:dir|repet|entre|secret|personne"
             r"|gard)"
             rf"|(?:{_ORDER}|\b(?:tu|et) (?:me |le |la |ca )?)"
+            # « Si tu gardes un secret, mens-tu ? » is a question; « si tu gardes un secret, je te dis… » asks for it.
+            r"(?!(?:(?<=\bsi tu )|(?<=\bquand tu ))gardes? (?:un|des) secrets?\b(?!\W+j[e']))"
             r"(?:gardes?|retiens|memorises?|souviens[- ]toi|enregistres?)\b"
             r".{0,40}\b(?:secret|pour toi|mon code|mot de passe|pour demain|demain|prochaine fois)\b"
             r"|\b(?:mes parents|personne|ma mere|le prof) .{0,15}(?:doi(?:ven)?t|faut) "
             r"(?:pas|jamais|rien) (?:le )?savoir"
             r"|\b(?:eleve|personne|autre|copain|gens) (?:d'avant|precedente?|d'a cote)\b.{0,60}(?:dit"
-            r"|confie|ecrit|raconte)|\b(?:raconte|dis|montre)\w*.{0,30}\b(?:autres eleves"
+            r"|confie|ecrit|raconte)|(?<!\bje )\b(?:raconte\w*|dis|dites|disent|montre\w*)\b.{0,30}\b(?:autres eleves"
             r"|les conversations|quelqu'un d'autre t'a)"
         ),
     ),
@@ -220,17 +253,19 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
     (
         "insult",
         (
-            r"\b(?:ta gueule|tg\b|ferme[- ]la|la ferme|ferme ta|nique|ntm\b|fdp\b|connards?|connasse"
+            r"\b(?:ta gueule|tg\b|ferme[- ]la|ferme ta|nique|ntm\b|fdp\b|connards?|connasse"
             r"|encule\w*|salope?s?|debile mental|batar|enfoire\w*"
             r"|trou du cul|mange tes morts|va te faire|casse[- ]toi|pd\b|creve (?:donc|charogne|sale)|va crever)\b"
             # Words that a pupil also thinks about (« un salaud, pour Sartre »): here they are thrown at somebody.
             rf"|(?:(?:^|[.!?,;:] ?)(?:espece de |gros |pauvre |sale )?|{_AT_YOU}){_THROWN}\b|^creve\W*$"
             r"|(?:^|[.!?,:;] ?|\b(?:mais|va|toi|oh|eh|sale|pauvre) |\b(?:t'es|tu es) (?:qu')?une )espece (?:de |d')"
-            r"|\bsale (?:con|robot|type|race|vieux|blaireau|\w+ard)\b|\b(?:t'es|tu es"
-            r"|vous etes|t'est) (?:qu'|vraiment |trop |juste |grave )?(?:un |une |qu'un "
-            r"|qu'une )?(?:\w+ )?(?:cons?\b|conne|nuls?\b|debile|idiot|stupide|bete\b|cretin|imbecile"
-            r"|merde|naze|inutile|pourri|grosse? merde)"
-            r"|\b(?:tu|vous) (?:ne )?(?:sers?|servez) (?:vraiment )?a rien|\bmon cul\b|\bje t'emmerde"
+            # Not the farm: « La Ferme des animaux », « l'homme quitte la ferme ».
+            r"|(?:^|[.!?,;:] ?|\b(?:mais|oh|eh|toi|bon|allez|vas[- ]y|wesh|putain|kant|spinoza|bergson) )la ferme\b"
+            r"(?=\W*$| ?[.!,;]| (?:stp|svp|un peu|avec|toi|kant|spinoza|bergson|sale|gros|vieux|espece|putain|robot)\b)"
+            r"|\bsale (?:con|robot|type|race|vieux|blaireau|\w+ard)\b"
+            rf"|{_YOU_ARE}(?:cons?\b|conne|debile|cretin|imbecile|merde|naze|pourri|grosse? merde)"
+            rf"|{_THEE}(?:{_YOU_ARE}(?:nuls?\b|idiot|stupide|bete\b|inutile)"
+            r"|\b(?:tu|vous) (?:ne )?(?:sers?|servez) (?:vraiment )?a rien)|\bmon cul\b|\bje t'emmerde"
             r"|\b(?:tu|vous) (?:me )?(?:saoules|casses les|fais chier|pues)\b|\bquel (?:con|idiot"
             r"|abruti)\b"
         ),

@@ -28,7 +28,18 @@ _SHORT_WORDS, _LONG_WORDS = 4, 45  # of a sentence that says something and can b
 
 _ASSERTS = re.compile(
     r"\b(?:je (?:pense|crois|dirais|trouve|soutiens|maintiens|considere)|selon moi|pour moi|a mon avis|d'apres moi"
-    r"|il me semble|donc|oui|non|en fait)\b"
+    r"|je ne (?:le )?(?:pense|crois|dirais)|je ne trouve pas qu\w*|je n'y crois|il me semble|donc|oui|non|en fait)\b"
+)
+_DISSENTS = re.compile(  # less than an assertion, which says what is held instead
+    r"\bje (?:ne )?(?:suis (?:\w+ )?pas (?:(?:\w+ ){0,2}d'accord|de \w+ avis)|partage pas)\b"
+)
+_REPORTS = re.compile(  # what others hold, with no word of the pupil's on it; « la raison dit que… » is his own thesis
+    r"^(?:(?:et|or|certes|alors|bah|ben|bon|deja|souvent|parfois|bien sur),? )*"
+    r"(?:(?!(?:je|qui|chacun|personne|rien)\b)\w+|(?:d'|les )(?:autres|gens|philosophes)|la plupart|tout le monde"
+    r"|(?:certaine?s|plusieurs|beaucoup de|la plupart des|mon|ma|mes) \w+(?: de \w+)?)(?: (?:me|nous))?"
+    r" (?:dit|dis(?:ent|ait|aient)|pens(?:e|ent|ait|aient)|croi(?:t|ent)|affirm\w+|pretend\w*|soutien\w+)"
+    r"(?: (?:souvent|parfois|aussi|tous|\w+ment))? qu(?:e |')"
+    r"(?!.*(?:\b(?:je|j'|moi|mon|ma|faux|tort|trompent?)\b|, c'est une (?:illusion|erreur)\b))"
 )
 _SAYS_NOTHING = re.compile(  # of the subject: a request, or that one does not know
     r"^(?:(?:et|alors|bah|ben|bon|euh|mais|ok|d'accord|stp|s'il te plait),? )*"
@@ -63,6 +74,10 @@ _EXAMPLE = re.compile(
 )
 _REFUSES = re.compile(
     r"\b(?:pas d'accord|je ne (?:crois|pense) pas|je refuse|je conteste|objection|au contraire|non)\b"
+)
+_TAKES_BACK = re.compile(  # « finalement, je reste sur ma position » does not
+    r"^(?!.*\bje (?:reste|maintiens|persiste|garde)\b).*\b(?:finalement|au debut)\b"
+    r"|\b(?:je change|j'ai change|je nuance|pas seulement)\b"
 )
 
 
@@ -138,7 +153,17 @@ def thesis_of(text: str) -> str:
     'Je pense que la liberté demande de savoir pourquoi on agit.'
     """
     said = [one for one in _sayings(text) if not one.rstrip().endswith("?")]
-    return next((one for one in said if _ASSERTS.search(plain(one))), said[0] if said else "")
+    return min((one for one in said if not _reported(plain(one))), key=_rank, default="")
+
+
+def _reported(spelled: str) -> bool:
+    """Whether a sentence says what others hold: it may be the very thesis that the pupil rejects."""
+    return _REPORTS.match(spelled) is not None and _TENSION.search(spelled) is None
+
+
+def _rank(sentence: str) -> int:
+    spelled = plain(sentence)
+    return 0 if _ASSERTS.search(spelled) else 1 if _DISSENTS.search(spelled) else 2
 
 
 def _problem(text: str, folded: str) -> Level:
@@ -270,13 +295,7 @@ def _title(messages: Sequence[str], remarks: Sequence[Remark], theses: Sequence[
 
 def _moved(theses: Sequence[str]) -> bool:
     """Whether the last position says that it takes something back."""
-    if len(theses) < 2:
-        return False
-    last = fold(theses[-1])
-    return (
-        re.search(r"\b(?:finalement|en fait|au debut|je change|j'ai change|je nuance|plutot|pas seulement)\b", last)
-        is not None
-    )
+    return len(theses) > 1 and _TAKES_BACK.search(fold(theses[-1])) is not None
 
 
 def recap(messages: Sequence[str], remarks: Sequence[Remark], schemes: Sequence[str] = ()) -> Recap:

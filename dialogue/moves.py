@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from dialogue.conversation import Conversation
+from dialogue.debate import own_words
 from dialogue.french import fold
 from dialogue.inference import Inference, infer
 from dialogue.prompt import last_question
@@ -87,8 +88,9 @@ def choose_move(text: str, persona: Persona, asked: str | None = None, just_used
         asked: What the philosopher had said or asked before.
         just_used: Scheme of the answer before.
     """
-    stance = detect(text, asked or "")
-    if inference := infer(text):
+    own = own_words(text)  # in a debate the turn holds the opponent's speech too: his premises are not the pupil's
+    stance = detect(own, asked or "")
+    if inference := infer(own):
         name: MoveName = "avancer" if inference.outcome in {"follows", "limited"} else "contredire"
         return Move(name, stance, inference.scheme, f"Geste : {_TO_CONCLUDE}. {inference.line}", inference)
     name = MOVE_OF[stance]

@@ -42,6 +42,12 @@ _CAP = rf"(?-i:[{_UP}][{_LOW}{_UP}]*(?:['’-][{_UP}{_LOW}]+){{0,4}})"  # Maëly
 # A particle is in small letters: with either, « La La La » has two readings a word, more than can be tried.
 _FULL = rf"{_CAP}(?: (?-i:de |du |des |d['’]|le |la )?(?:(?-i:[{_UP}])\.|{_CAP}))*"
 _ANY = rf"[{_UP}{_LOW}][{_UP}{_LOW}'’-]{{1,40}}"
+# A name in capitals and a word that is shouted look the same: « JE SUIS LIBRE », « C'EST L'ENFER », « C'est OK ».
+_LOUD = rf"(?-i:[{_UP}](?:[{_UP}]|['’ -][{_UP}]{{2}}))"
+_SMALL = rf"(?<!(?-i:[{_UP}]))"  # what stands before is not shouted, so capitals after it mean a name
+_ADVERB = r"\w{3,}[eéa]m?ment|vraiment"  # three letters, since Clément is somebody
+# Behind a name typed in small letters: what was said ends here.
+_ENDS = r"(?= ?(?:[^\w\s'’\"«(\[@#+/:-]|\n|$)| (?:et|je)\b| j['’])"
 _KIN = (
     r"(?:fr[èe]re|s[oœ]e?ur|m[èe]re|p[èe]re|cousine?|oncle|tante|copine?|ami|amie|pote|voisine?"
     r"|petite? amie?|prof|grand[- ]?(?:m[èe]re|p[èe]re))"
@@ -74,12 +80,21 @@ _NOT_A_NAME = (
     r"spinoza|kant|bergson|descartes|dieu|personne|un|une|le|la|les|encore|jamais|toujours|donc"
     r"|vraiment|ce|c|pareil|trop|très)\b)"
 )
+# A second word in small letters: « je m'appelle karim benali », not « karim enchanté » or « karim aussi ».
+_SURNAME = (
+    rf"(?: (?:(?:ben|el|le|da|van) )?{_NOT_A_NAME}"
+    r"(?!(?:enchantée?s?|bonjour|bonsoir|salut|coucou|hello|merci|mdr+|lol|ptdr|xd|haha|stp|svp|hein|voil[àa]|l[àa]"
+    r"|ici|oui|non|nan|ok|si|o[uù]|mais|car|puis|puisque|alors|sinon|bah|maintenant|aujourd|monsieur|madame|mec"
+    r"|fr[èe]re|bro|wesh|perso|d[ée]sol[ée]e?|dsl|peut|je|tu|il|on|[çc]a|en|au|du|lyc[ée]en(?:ne)?|[ée]l[èe]ve"
+    rf"|[ée]tudiante?|{_ADVERB})\b)[{_UP}{_LOW}]{{2,}}(?:['’-][{_UP}{_LOW}]+)*{_ENDS})"
+)
 _FAMOUS = (
     r"(?!(?:Kant|Spinoza|Bergson|Socrate|Platon|Aristote|Descartes|Rousseau|Hegel|Nietzsche|Sartre|Pascal|Hume|Locke|"
     r"Leibniz|Marx|Freud|Arendt|Épicure|Hobbes|Montaigne|Dieu|Zeus|Ulysse|Antigone|Camus|Sénèque|Épictète|Beauvoir|"
     r"Foucault|Levinas|Lévi-Strauss|Wittgenstein|Heidegger|Husserl|Schopenhauer|Machiavel|Voltaire|Diderot|Montesquieu|"
     r"Popper|Bachelard|Merleau-Ponty|Ricœur|Weil|Alain|Lucrèce|Plotin|Cicéron|Marc Aurèle|Mill|Rawls|Comte|Durkheim|"
-    r"Tocqueville|Darwin|Galilée|Newton|Einstein|Œdipe|Créon|Ismène|Polynice|Étéocle|Jocaste|Abel|Caïn)\b)"
+    r"Tocqueville|Darwin|Galilée|Newton|Einstein|Œdipe|Créon|Ismène|Polynice|Étéocle|Jocaste|Abel|Caïn|Engels|"
+    r"La Boétie|Criton|Alcibiade|Lucilius|Patrocle)\b)"
 )
 _SCHOOL_OF_THOUGHT = (
     r"(?!coll[èe]ge de France\b)(?![ée]cole (?:de la |de |d['’]|des )(?:République|France|Francfort|Athènes|Milet|Élée"
@@ -91,6 +106,13 @@ _NO_SCHOOL = (
     r"|en|de|du|des|la|le|les|un|une|ne|se|si|comme|car|donc|aussi|depuis|demain|hier|alors|parce|tous|toute?s?|sur"
     r"|pas|plus|après|avant|général|pro|professionnel|technologique|agricole|militaire|français|privé|public"
     r"|international|polyvalent)\b)"
+)
+# What « mon lycée c'est » is mostly followed by.
+_NO_VERDICT = (
+    r"(?!(?:nul|cool|super|hyper|grave|assez|plut[ôo]t|toujours|jamais|encore|juste|d[ée]j[àa]|presque|m[êe]me|beaucoup"
+    r"|rien|personne|chacun|pire|mieux|bien|trop|tr[èe]s|loin|grande?|petite?|morte?|finie?|ferm[ée]e?|chiante?|sympa"
+    r"|horrible|g[ée]niale?|chaud|dure?|moche|triste|peut|chez|plein|mon|ton|son|notre(?! dame)|votre|leur|cet|cette"
+    rf"|ces|quelque|{_ADVERB})\b)"
 )
 _SPACE = r"[ \u00a0\u202f\u2009]"
 
@@ -127,7 +149,7 @@ _WRITTEN: tuple[tuple[PiiKind, str], ...] = (
         "social",
         (
             rf"\b(?:mon|ma|le|sur|mes)? ?{_NET}\b(?: (?:c['’]?(?:est)?|est"
-            r"|:))? ?:? ?(?P<it>(?=[\w.-]{0,40}[._\d])[a-z][\w.-]{2,40}\w)"
+            r"|:))? ?:? ?(?P<it>(?=[\w.-]{0,40}(?:[\d_]|\w\.\w))[a-z][\w.-]{2,40}\w)"
         ),
     ),
     ("birth", rf"\bn[ée]e?s? (?:le |en )?(?P<it>{_DATE})"),
@@ -188,6 +210,21 @@ _WRITTEN: tuple[tuple[PiiKind, str], ...] = (
     (
         "school",
         (
+            rf"\b(?:mon|notre) (?:lyc[ée]e|coll[èe]ge|[ée]cole),? s['’]appelle (?:lyc[ée]e )?(?!lyc[ée]e\b)"
+            rf"{_FAMOUS}{_NOT_A_NAME}(?P<it>{_NO_SCHOOL}[{_LOW}]{{3,}}(?:[ -]{_NO_SCHOOL}[{_LOW}]{{3,}})?)"
+        ),
+    ),
+    (  # two words: one alone is nearly always a verdict, and would be hidden wherever it is said again
+        "school",
+        (
+            rf"\b(?:mon|notre) (?:lyc[ée]e|coll[èe]ge|[ée]cole),? c['’]est {_FAMOUS}{_NO_VERDICT}"
+            rf"(?P<it>{_NO_SCHOOL}[{_LOW}]{{3,}}(?:[ -](?:de|du|des|la|le))?[ -]{_NO_SCHOOL}[{_LOW}]{{3,}})"
+            rf"(?:{_ENDS}|(?= (?:[àa]|en|dans)\b))"
+        ),
+    ),
+    (
+        "school",
+        (
             r"\b(?:je suis|on est|[ée]l[èe]ve|je vais|j['’][ée]tudie|scolaris[ée]e?) (?:en \w+ )?au (?P<it>lyc[ée]e "
             rf"{_NO_SCHOOL}[{_LOW}]{{3,}}(?:[ -]{_NO_SCHOOL}[{_LOW}]{{3,}})?)"
         ),
@@ -210,7 +247,7 @@ _WRITTEN: tuple[tuple[PiiKind, str], ...] = (
         (
             r"\b(?:je m['’ ]?app?el+es?|jm['’ ]?app?el+e|je me nomme|jmapelle|mappelle"
             r"|mon (?:vrai )?(?:nom|pr[ée]nom)(?: de famille)? (?:c['’ ]?(?:est)?|est|:)|mon nom est"
-            rf") ?:? ?(?:c['’]est )?{_NOT_A_NAME}(?P<it>{_FULL}|(?:{_ANY}))"
+            rf") ?:? ?(?:c['’]est )?{_NOT_A_NAME}(?P<it>(?:{_FULL}|{_ANY}){_SURNAME}?)"
         ),
     ),
     ("name", rf"\bje me pr[ée]sente ?[:,]? ?(?:c['’]est )?{_NOT_A_NAME}{_FAMOUS}(?P<it>{_FULL})"),
@@ -224,23 +261,26 @@ _WRITTEN: tuple[tuple[PiiKind, str], ...] = (
     (
         "name",
         (
-            r"\b(?:moi c['’ ]?(?:est)?|ici c['’]est|signé|c['’]est moi,?|bisous?,|demander|demande[rz]?"
-            rf"|de la part de) {_NOT_A_NAME}{_FAMOUS}(?P<it>(?>{_FULL}))(?! qui\b)"
+            r"\b(?:(?<!pour )(?<!selon )(?<!après )(?:moi c['’ ]?(?:est)?"
+            rf"|moi, c['’ ]?(?:est)?{_SMALL})|ici c['’]est|signé|c['’]est moi,?|bisous?,|demande[rz]?{_SMALL}"
+            rf"|de la part de) {_NOT_A_NAME}{_FAMOUS}(?P<it>(?>{_FULL}))(?! qu(?:i\b|e\b|['’]))"
         ),
     ),
     (
         "name",
         (
-            r"^(?:(?:bonjour|bonsoir|salut|coucou|hello|hey|slt|cc|bjr)[ ,!.]* )?(?:c['’]est|moi c['’]est|je suis"
-            rf"|moi,) {_NOT_A_NAME}{_FAMOUS}(?P<it>{_FULL})(?= (?:de la|du|en|et je|,)|[.,!]|$)"
+            r"^(?:(?:bonjour|bonsoir|salut|coucou|hello|hey|slt|cc|bjr)(?: \w+\.?)?(?: (?:spinoza|kant|bergson|tous))?"
+            rf"[ ,!.]* )?(?:c['’]est|moi c['’]est|je suis|moi,)(?! {_LOUD}) {_NOT_A_NAME}{_FAMOUS}(?P<it>{_FULL})"
+            r"(?= (?:de la|du|en|et (?:j(?:e\b|ai\b|['’])|toi\b|vous\b)|,)|[.,!]|$)"
         ),
     ),
     (
         "name",
         (
             r"\b(?:m(?:on|a|es)|s(?:on|a)) (?:petite? |grande? |meilleure? "
-            rf"|ptite? )?{_KIN}(?: de \w+)?,? (?:s['’]appelle |c['’]est |qui s['’]appelle "
-            rf"|,)?{_FAMOUS}(?!(?:Mme|Mlle|Mr|M|Monsieur|Madame)\b)(?P<it>{_FULL})"
+            rf"|ptite? )?{_KIN}(?:(?: de \w+)?,? (?:qui )?s['’]appelle "
+            rf"|{_SMALL}(?: de \w+)?,? (?:c['’]est |,)?){_FAMOUS}"
+            rf"(?!(?:Mme|Mlle|Mr|M|Monsieur|Madame|Étienne de La Boétie|Friedrich Engels)\b)(?P<it>{_FULL})"
         ),
     ),
     (
@@ -251,7 +291,13 @@ _WRITTEN: tuple[tuple[PiiKind, str], ...] = (
             r"|cours|classe|philo|CPE|proviseur|note|dit que|surveill))"
         ),
     ),
-    ("name", rf"^{_FAMOUS}(?P<it>{_CAP}(?: {_CAP})?),? \d\d ans\b"),
+    (
+        "name",
+        (
+            rf"^{_FAMOUS}(?!(?:j['’]ai|d['’]ici|dans|en|depuis|pendant|durant|après|avant|dès|vers|sous|sur|pour|à|et"
+            rf"|mais|environ|presque|les|ces|mes|aux?)\b)(?P<it>{_CAP}(?: {_CAP})?),? \d\d ans\b"
+        ),
+    ),
     ("name", rf"(?<=« ){_FAMOUS}(?P<it>{_CAP} {_CAP})(?=, (?:T|Term|terminale|\[))"),
 )
 _PATTERNS = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _WRITTEN)

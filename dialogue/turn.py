@@ -52,7 +52,7 @@ class Plan:
     @cached_property
     def lines(self) -> tuple[str, ...]:
         """One line for each of the pupil's turns, for a model that can follow it; "" where there is nothing to say."""
-        said = [turn.text for turn in self.conversation.exchanges if turn.role == "user"]
+        said = [own_words(turn.text) for turn in self.conversation.exchanges if turn.role == "user"]
         found: list[str] = []
         for place, (text, move) in enumerate(zip(said, self.moves, strict=True)):
             limit = limit_for(text, self.conversation.persona, said[:place])
@@ -101,10 +101,10 @@ def plan_turn(conversation: Conversation) -> Plan:
     Args:
         conversation: Its last pupil's turn is the one that is read; the philosopher may have answered it already.
     """
-    said = [turn.text for turn in conversation.exchanges if turn.role == "user"]
+    said = [own_words(turn.text) for turn in conversation.exchanges if turn.role == "user"]
     if not said:
         return Plan(conversation, Distress("none"), None)
-    distress = assess(own_words(said[-1]))
+    distress = assess(said[-1])
     if distress.stops:
         return Plan(conversation, distress, None)
     kept = without_stopped(conversation, last=distress)

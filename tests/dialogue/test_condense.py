@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialogue.condense import HEADER, Condensed, Limits, bullet, bullets_for, condense, first_kept, intent
+from dialogue.condense import HEADER, Condensed, Limits, bullet, bullets_for, condense, correction, first_kept, intent
 from dialogue.conversation import Conversation, Turn
 from dialogue.prompt import build_messages
 from personas import PERSONAS
@@ -132,6 +132,53 @@ def test_a_bullet_is_made_of_what_was_said() -> None:
         "- Élève : Oui. Merci ! → Toi : Donc la loi vaut pour toi."
     )
     assert bullet(Turn("user", "??"), Turn("assistant", "Donc la loi vaut.")) == "- Toi : Donc la loi vaut."
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (
+            "On dit que nous sommes libres parce que nous choisissons chaque jour entre plusieurs actions, "
+            "mais c'est une illusion.",
+            "On dit que nous sommes libres parce que nous choisissons chaque… mais c'est une illusion.",
+        ),
+        (  # its « mais » stands before the cut, what it says after
+            "Je crois que la liberté consiste à pouvoir choisir ce que je veux faire demain, "
+            "mais c'est peut-être une illusion de plus.",
+            "Je crois que la liberté consiste à pouvoir… mais c'est peut-être une illusion de plus.",
+        ),
+        (
+            "Croire que l'homme choisit librement tout ce qu'il fait chaque jour de l'année sans aucune cause "
+            "est faux.",
+            "Croire que l'homme choisit librement tout ce qu'il fait chaque jour de l'année… est faux.",
+        ),
+        (  # nothing is taken back
+            "On dit que nous sommes libres parce que nous choisissons chaque jour entre plusieurs actions et désirs.",
+            "On dit que nous sommes libres parce que nous choisissons chaque jour entre plusieurs…",
+        ),
+        (  # what is taken back stands whole before the cut
+            "Nous sommes libres, mais notre liberté demande de comprendre toutes les causes qui agissent en nous.",
+            "Nous sommes libres, mais notre liberté demande de comprendre toutes les causes qui…",
+        ),
+    ],
+)
+def test_a_cut_does_not_turn_a_sentence_into_its_contrary(said: str, kept: str) -> None:
+    assert intent(said) == kept
+
+
+def test_a_cut_leaves_what_a_philosopher_sets_right() -> None:
+    said = (
+        "Tu dis que la pierre qui tombe et l'enfant qui court sont libres l'un comme l'autre, "
+        "pourtant ni l'un ni l'autre ne sait ce qui le pousse ainsi."
+    )
+    kept = "Tu dis que la pierre qui… pourtant ni l'un ni l'autre ne sait ce qui le pousse ainsi."
+    assert correction(said, "La pierre est libre.") == kept
+
+
+@settings(max_examples=100)
+@given(st.lists(st.sampled_from(["Mais", "pourtant,", "est faux", "or", "la loi", "x" * 95, "…"]), max_size=30))
+def test_a_side_of_a_bullet_is_short(words: list[str]) -> None:
+    assert len(intent(" ".join(words)) or "") <= 90
 
 
 def test_the_first_bullet_stays_and_the_second_goes_first() -> None:

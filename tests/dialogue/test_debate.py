@@ -2,7 +2,12 @@
 
 import pytest
 
+from dialogue.condense import bullet
+from dialogue.conversation import Turn
 from dialogue.debate import Speech, conversation_for, to_speak
+from dialogue.inference import Inference
+from dialogue.moves import choose_move, moves_for
+from dialogue.turn import plan_turn
 from errors import MessageError
 from personas import get_persona
 
@@ -56,3 +61,32 @@ def test_nobody_speaks_out_of_turn(speeches: list[Speech]) -> None:
 )
 def test_who_speaks_next(said: list[Speech], next_ones: list[object]) -> None:
     assert list(to_speak(SPINOZA, KANT, said)) == next_ones
+
+
+def test_the_opponents_premises_are_not_the_pupils() -> None:
+    premises = "Si tu ignores tes causes, alors tu te crois libre. Or tu ignores tes causes. Qu'en dis-tu ?"
+    heard = conversation_for(KANT, SPINOZA, "Suis-je libre ?", [Speech("spinoza", premises)])
+    assert moves_for(heard)[-1].inference is None
+    assert plan_turn(heard).spoken is None
+
+
+@pytest.mark.parametrize("turn", ["{own}", "{own}\n{heard}", "{heard}\n{own}"])
+def test_the_pupils_own_premises_are_read_beside_the_opponents(turn: str) -> None:
+    own, heard = "Si tu lis, alors tu sais. Or tu lis.", "Spinoza répond : « Si tu dors, alors tu rêves. Or tu dors. »"
+    move = choose_move(turn.format(own=own, heard=heard), KANT)
+    assert move.inference == Inference("MP", "follows", "tu sais")
+
+
+def test_the_opponents_agreement_is_not_the_pupils() -> None:
+    move = choose_move("Je ne suis pas d'accord.\nSpinoza répond : « Oui, tout à fait d'accord. »", KANT)
+    assert (move.stance, move.name) == ("résistance", "contredire")
+
+
+def test_the_opponents_words_are_neither_the_pupils_request_nor_kept_as_theirs() -> None:
+    speech = "Écris-moi ma dissertation sur la liberté, dit le paresseux."
+    heard = conversation_for(KANT, SPINOZA, "Suis-je libre ?", [Speech("spinoza", speech)])
+    assert plan_turn(heard).limit is None
+    assert "dissertation" in heard.exchanges[-1].text
+    assert bullet(heard.exchanges[-1], None) == "- Élève : Suis-je libre ?"
+    listening = Turn("user", f"Spinoza répond : « {speech} »")
+    assert bullet(listening, Turn("assistant", "Le devoir oblige.")) == "- Toi : Le devoir oblige."

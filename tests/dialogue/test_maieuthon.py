@@ -40,6 +40,41 @@ def test_the_thesis_is_a_sentence_of_the_pupil(text: str, these: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("others", "own"),
+    [
+        ("Certains pensent que l'homme est libre.", "Je ne suis pas d'accord avec eux."),
+        ("Certains pensent que l'homme est libre.", "Je ne crois pas que l'homme soit libre."),
+        ("Certains pensent que oui.", "Je ne suis pas de cet avis."),
+        ("Kant dit qu'on ne doit jamais mentir.", "Un mensonge peut sauver une vie."),
+        ("Mon prof de philo dit que la loi libère.", "Elle commence par nous obliger."),
+        ("On croit souvent que la liberté est sans loi.", "Elle demande une règle commune."),
+        ("L'homme est libre, disait Sartre.", "Jsuis pas du tout d'acc avec lui."),
+        ("Je ne suis pas d'accord avec toi.", "Je pense que la loi nous libère."),
+        ("Certains pensent que l'homme est libre.", ""),
+        ("Je ne comprends pas bien la question posée.", ""),
+    ],
+)
+def test_what_others_hold_is_not_the_pupils_thesis(others: str, own: str) -> None:
+    assert thesis_of(f"{others} {own}") == own
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Certains désirs nous rendent esclaves.",
+        "La raison nous dit que mentir est mal.",
+        "On dit que nous sommes libres, mais c'est une illusion.",
+        "On dit que l'homme est libre, c'est une illusion.",
+        "On dit que l'homme est libre, moi je trouve que non.",
+        "Chacun croit que son avis est le bon.",
+        "Je croit que la liberté existe.",
+    ],
+)
+def test_a_word_of_the_pupils_own_makes_it_his_thesis(text: str) -> None:
+    assert thesis_of(f"{text} Elle vient plus tard.") == text
+
+
+@pytest.mark.parametrize(
     ("text", "levels"),
     [
         ("Oui.", ("non", "non", "non")),
@@ -127,6 +162,11 @@ def test_a_recap_quotes_the_pupil_alone_and_counts_nothing() -> None:
         (["C'est vrai, car si je le sais, alors je choisis mieux."] * 2, "batisseur"),
         (["Il faut distinguer deux sens du mot."] * 2, "distinction"),
         (["Mais alors, où est le problème de ce choix ?"] * 2, "question"),
+        (["Je pense que l'homme est libre.", "En fait, je reste sur ma position."], "curiosite"),
+        (["Je pense que l'homme est libre.", "Finalement, je maintiens que l'homme est libre."], "curiosite"),
+        (["Je pense que l'homme est libre.", "Je préfère choisir plutôt que subir."], "distinction"),
+        (["Je pense que l'homme est libre.", "En fait j'ai changé d'avis, il ne l'est pas."], "voyage"),
+        (["Je pense que l'homme est libre.", "Finalement il ne l'est pas toujours."], "voyage"),
     ],
 )
 def test_the_title_follows_the_path(said: list[str], title: str) -> None:

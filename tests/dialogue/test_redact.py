@@ -96,6 +96,83 @@ def test_forms(text: str, out: str) -> None:
     assert redact(text) == out
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "JE SUIS LIBRE.",
+        "JE SUIS À BOUT.",
+        "C'EST FAUX.",
+        "C'EST L'ENFER.",
+        "C'est OK.",
+        "MOI, C'EST FAUX.",
+        "POUR MOI C'EST FAUX.",
+        "JE ME DEMANDE SI DIEU EXISTE.",
+        "MON PÈRE ME FRAPPE.",
+        "Mes amis sont sur TikTok aussi.",
+        "Mes amis sont sur TikTok souvent... et moi non.",
+        "Montaigne et son ami La Boétie",
+        "Montaigne et son ami Étienne de La Boétie",
+        "Marx et son ami Engels",
+        "Dans 20 ans, serai-je le même ?",
+        "J'ai 17 ans et je doute.",
+        "moi, c'est la liberté qui m'intéresse",
+        "Moi, c'est Bouddha que je préfère.",
+        "Pour moi, c'est Bouddha.",
+        "je suis perdu et j'ai une question",
+        "Bonjour Kant, je suis perdu.",
+        "mon lycée c'est nul",
+        "mon lycée c'est super cool",
+        "Mon lycée c'est toujours pareil.",
+        "mon lycée c'est comme une prison",
+        "Ton lycée s'appelle comment ?",
+    ],
+)
+def test_what_announces_nobody_stays(text: str) -> None:
+    told = Told()
+    assert told.learn(text) == text
+    later = "Libre de quoi ? Faux, dans un sens. Moi aussi."
+    assert told.hide(later) == later
+
+
+@pytest.mark.parametrize(
+    ("text", "out"),
+    [
+        ("JE M'APPELLE KARIM", "JE M'APPELLE [nom]"),
+        ("MOI C'EST KARIM", "MOI C'EST [nom]"),
+        ("MON FRÈRE S'APPELLE KARIM.", "MON FRÈRE S'APPELLE [nom]."),
+        ("mon frère KARIM", "mon frère [nom]"),
+        ("mon prof de SVT Martin", "mon prof de SVT [nom]"),
+        ("faut demander KARIM", "faut demander [nom]"),
+        ("mon insta lea_", "mon insta [compte]"),
+        ("mon insta c'est lea.dupont.", "mon insta c'est [compte]."),
+        ("mon snap lea35", "mon snap [compte]"),
+        ("je m'appelle karim benali", "je m'appelle [nom]"),
+        ("je m'appelle karim benali et j'ai 17 ans", "je m'appelle [nom] et j'ai 17 ans"),
+        ("Je m'appelle Karim benali, enchanté.", "Je m'appelle [nom], enchanté."),
+        ("je m'appelle marie le goff.", "je m'appelle [nom]."),
+        ("je m'appelle jean clément 👋", "je m'appelle [nom] 👋"),
+        ("je m'appelle karim et toi", "je m'appelle [nom] et toi"),
+        ("je m'appelle karim aussi", "je m'appelle [nom] aussi"),
+        ("je m'appelle karim enchanté !", "je m'appelle [nom] enchanté !"),
+        ("je m'appelle karim tout simplement.", "je m'appelle [nom] tout simplement."),
+        ("Moi, c'est Karim.", "Moi, c'est [nom]."),
+        ("moi, c'est KARIM", "moi, c'est [nom]"),
+        ("Bonjour Kant, je suis Karim.", "Bonjour Kant, je suis [nom]."),
+        ("Bonjour monsieur Kant, c'est Karim.", "Bonjour monsieur Kant, c'est [nom]."),
+        ("Bonjour à tous ! Je suis Karim.", "Bonjour à tous ! Je suis [nom]."),
+        ("Je suis Karim et j'ai une question.", "Je suis [nom] et j'ai une question."),
+        ("Je suis Karim et toi ?", "Je suis [nom] et toi ?"),
+        ("mon lycée c'est victor hugo", "mon lycée c'est [établissement]"),
+        ("mon lycée c'est victor hugo à Lille.", "mon lycée c'est [établissement] à Lille."),
+        ("mon lycée c'est louis-le-grand.", "mon lycée c'est [établissement]."),
+        ("notre lycée s'appelle condorcet", "notre lycée s'appelle [établissement]"),
+        ("mon lycée s'appelle lycée victor hugo", "mon lycée s'appelle lycée [établissement]"),
+    ],
+)
+def test_what_is_announced_goes(text: str, out: str) -> None:
+    assert redact(text) == out
+
+
 def test_decomposed_letters_and_emoji_hide_nothing() -> None:
     text = unicodedata.normalize("NFD", "Je m'appelle Zoé 👋 zoé@exemple.fr")
     assert redact(text) == "Je m'appelle [nom] 👋 [courriel]"
