@@ -138,18 +138,24 @@ def test_a_bullet_is_made_of_what_was_said() -> None:
     ("said", "kept"),
     [
         (
-            "On dit que nous sommes libres parce que nous choisissons chaque jour entre plusieurs actions, "
-            "mais c'est une illusion.",
+            (
+                "On dit que nous sommes libres parce que nous choisissons chaque jour entre plusieurs actions, "
+                "mais c'est une illusion."
+            ),
             "On dit que nous sommes libres parce que nous choisissons chaque… mais c'est une illusion.",
         ),
         (  # its « mais » stands before the cut, what it says after
-            "Je crois que la liberté consiste à pouvoir choisir ce que je veux faire demain, "
-            "mais c'est peut-être une illusion de plus.",
+            (
+                "Je crois que la liberté consiste à pouvoir choisir ce que je veux faire demain, "
+                "mais c'est peut-être une illusion de plus."
+            ),
             "Je crois que la liberté consiste à pouvoir… mais c'est peut-être une illusion de plus.",
         ),
         (
-            "Croire que l'homme choisit librement tout ce qu'il fait chaque jour de l'année sans aucune cause "
-            "est faux.",
+            (
+                "Croire que l'homme choisit librement tout ce qu'il fait chaque jour de l'année sans aucune cause "
+                "est faux."
+            ),
             "Croire que l'homme choisit librement tout ce qu'il fait chaque jour de l'année… est faux.",
         ),
         (  # nothing is taken back
