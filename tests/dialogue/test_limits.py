@@ -132,7 +132,7 @@ def test_ordinary_questions_pass(text: str) -> None:
         "Quand je discute avec les autres élèves, je change d'avis.",
         "Si tu gardes un secret, mens-tu ?",
         "Quand tu gardes un secret, es-tu honnête ?",
-        # jailbreak_game, ignore_instructions, other_role
+        # of games, orders and roles
         "Si on joue aux échecs, on accepte des règles.",
         "Pour créer, il faut oublier les règles.",
         "Il faut imiter la nature.",
