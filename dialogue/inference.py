@@ -30,6 +30,7 @@ from dialogue.premises import (
     numbers,
     punctuated,
     says_something,
+    weakened,
 )
 from dialogue.scheme_score import Clause, clauses, has, linked, shared, supposed
 from personas import get_scheme
@@ -52,6 +53,16 @@ _NO_PREMISE = re.compile(  # « si » that asks, compares, excepts, is polite or
     r"|\bs(?:i|'ils?) (?:et seulement|seulement|jamais|te pla\w+|vous pla\w+|tu veux|vous voulez|je comprends"
     r"|je me souviens|c'est possible|ca se trouve|ca ne te|ca te|on y reflechit|on regarde|on en croit|on suit|on prend"
     r"|on peut dire|on parle|je peux (?:me|dire)|t'as|tu as une?)\b|\ba raison\b|\bsoit dit\b"
+    r"|\bsi (?:j'?ai|je (?:t'|vous )ai|on a) (?:bien (?:compris|suivi|entendu|saisi)\b|(?:compris|suivi|entendu) ?,)"
+)
+# « Quand j'étais petit, j'aimais… » is a date: a verb in the imperfect, or a consequent in the perfect. Words that only
+# end like an imperfect are left out (« mauvais », « sait »); on the pupil's own letters: « a » is not « à ».
+_ONCE = re.compile(
+    r"\b(?:quand(?! m[eê]me)|lorsque?)\b(?:.*\b(?!(?:(?:ja|d[ée]sor)?m|mauv|fr|vr|[ée]p|fran[çc]|angl|souh|l|p|s|v|t|h"
+    r"|(?:par|satis|bien)?f|ess|effr|(?:re)?n|(?:d[ée])?pl|(?:re)?conn|(?:ap|dis)?par|(?:abs|dis|at|ex|por)?tr)"
+    r"ai(?:s|t|ent)\b)\w+ai(?:s|t|ent)\b"
+    r"|.*,.*(?<!y )\b(?:ai|a|ont|avons) (?:\w+é|compris|perdu|fini|appris|choisi|senti|voulu)\b)",
+    re.I,
 )
 _OR = re.compile(r"\b(?:ou bien|ou encore|ou|soit)\b")  # not on folded text: « où » is another word
 _THIRD = re.compile(
@@ -193,6 +204,8 @@ def infer(text: str) -> Inference | None:
         return None
     if any(not one.bare and _NO_RULE.search(fold(one.text)) for one in found):
         return None
+    if any(one.condition and _ONCE.search(one.text) for one in found):
+        return None
     given = [one for one in found if not one.concludes]
     if any(one.condition and _OR.search(" ".join(one.condition).lower()) for one in given):
         return None
@@ -240,7 +253,8 @@ def _two_conditions(
             return Inference("SH", "open", _chain(q, conditions[1][1]))
         if _alike(q, q2) and not _alike(p, r):
             known = content(p) | content(q)
-            chained = any(has(content(q2), one) for one in content(q)) and all(has(known, one) for one in content(q2))
+            # It is what q says that q2 says again, and not its subject only: « le peuple souffre », « domine ».
+            chained = has(content(q2), _last(q)) and all(has(known, one) for one in content(q2))
             return Inference("SH", "follows", _chain(p, r)) if chained else None
     return None
 
@@ -265,7 +279,11 @@ def _dilemma(r: str, r2: str, facts: Sequence[Fact], *, third: bool, two: bool) 
         return Inference("DI", "open", r)
     told = fold(r2)
     likewise = bool(_LIKEWISE.search(told))
-    if (_alike(r, r2) and likeness(r, r2) >= _ONE_END) or (likewise and (shared(r, r2) > 0 or _IT_IS.match(told))):
+    # « aussi » says the same again where it adds no word: « je perds aussi mon honneur » is another loss than a friend.
+    rest = _LIKEWISE.sub("", told)
+    same = bool(stems(rest)) and all(has(content(r), one) for one in content(rest))
+    same = same and is_negated(rest) == is_negated(r)
+    if (_alike(r, r2) and likeness(r, r2) >= _ONE_END) or (likewise and (same or _IT_IS.match(told))):
         return Inference("DI", "follows", r) if two else None
     # « les passagers s'inquiètent… son silence les inquiète »: the same end in other words
     again = likewise or has(content(r2), _last(r)) or bool(_GOES_ON.search(told))
@@ -295,7 +313,8 @@ def _one_condition(condition: tuple[str, str], facts: Sequence[Fact]) -> Inferen
     if _ONLY_IF.search(q):  # « je ne réussis que si je travaille » is the converse
         return None
     if _THE_CASE.match(fold(p)):  # « P. Or, quand c'est le cas, Q. »
-        return Inference("MP", "follows", q) if facts and is_sure(facts[0]) else None
+        sure = bool(facts) and is_sure(facts[0]) and not weakened(facts[0], "")
+        return Inference("MP", "follows", q) if sure else None
     met = about(facts, p, q)
     if met is None:
         return None
@@ -395,17 +414,37 @@ def _denies(case: Fact, law: str, *, given: bool = False) -> bool:
         given: Whether the pupil says that the case is one of the law's: else it has to bear the name of its kind.
     """
     of = _LAW_OF.match(fold(law))
-    if of is None or case.says(law) >= 0 or not is_sure(replace(case, denied=False)):
+    if of is None or case.says(law) >= 0 or not is_sure(replace(case, denied=False)) or weakened(case, law):
         return False
     said, told = content(case.text), fold(case.text)
     ends = (
         _COPULA.search(fold(law)) if given else None
     )  # « tout acte honnête est moral »: of the case, « moral » is denied
     due = content(ends["predicate"] if ends else law.partition(" ")[2]) - stems(of["noun"])
-    if not all(any(_is_form_of(one, word) for one in said) for word in due):
+    if not all(any(_is_form_of(one, word) for one in said) for word in due) or _adds(told, content(law), due):
         return False
     subject = stems(told.split(" n")[0])
     return given or bool(_POINTS_AT_ONE.match(told)) or any(has(subject, one) for one in stems(of["noun"]))
+
+
+def _adds(told: str, law: frozenset[str], due: frozenset[str]) -> bool:
+    """Whether what is denied has words that a law has not: « pas le droit de voter » leaves other rights.
+
+    Words before the denial name the case: « le vin de messe ».
+
+    Args:
+        told: What is said of the case, folded.
+        law: Stems of the whole law.
+        due: Stems of what it says of its subject: without a « ne », the denial begins with the first of them.
+    """
+    begins = re.search(r"\bn(?:e |')", told)
+    for word in re.finditer(r"[a-z]+", told):
+        if begins is None and any(_is_form_of(one, other) for one in stems(word[0]) for other in due):
+            begins = word
+    if begins is None:
+        return False
+    denied = content(told[begins.start() :].partition(",")[0]) - stems("plus")
+    return any(not has(law, one) and not any(_is_form_of(one, other) for other in law) for one in denied)
 
 
 def _is_form_of(one: str, other: str) -> bool:

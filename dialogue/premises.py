@@ -81,6 +81,14 @@ _UNSURE = re.compile(
 # What undoes the verb after it without a « ne »: « refuser de signer » is the contrary of « signer ».
 _UNDOES = re.compile(r"\bsans\b|\b(?:refus|cess|arret|evit|oubli|manqu|renonc|empech|interdi)\w* (?:de |d'|a |\w+ de )")
 _LIMITED = re.compile(r"\bn(?:e |')(?!.*\b(?:pas|plus|jamais|rien|personne|aucune?|ni)\b).*\bqu(?:e\b|')")
+# « Pas qu'un jeu », « pas parce que… » deny a limit or a reason, not what stands there; « je ne crois pas que… » does.
+_NOT_ONLY = re.compile(
+    r"\b(?!croi|pens|di[stre]|sai|sav|veu|voul|fau|prouv|montr|suffi|signifi|admet|empech)\w+ pas"
+    r" (?:parce )?qu(?:e\b|')"
+)
+# Adverbs whose denial is none of the verb: who is not « forcément » happy may be happy.
+_DEGREE = r"(\w+ment|toujours|souvent|partout|assez|trop|tres|si|plus|tout a fait)"
+_DEGREES, _WEAK = re.compile(rf"\b{_DEGREE}\b"), re.compile(rf"\b(?:pas|plus|jamais) {_DEGREE}\b")
 _ASKED = re.compile(
     r"^(?:(?:du coup|bon|donc|or|mais|alors|et),? )?(?:comment|pourquoi|est[- ]ce|qu'est|dis-|prouve|explique|soyons"
     r"|qu'on|si seulement|\w+-(?:je|tu|ils?|elles?|on|nous|vous|moi)\b"
@@ -89,6 +97,15 @@ _ASKED = re.compile(
 # « Doit voter » is not refuted by who does not vote, nor « peut » by who does not; « certains » are not « tous ».
 _MODAL = re.compile(r"\b(?:doi[st]|doivent|devr\w+|peu(?:x|t|vent)|pouv\w+|pourr\w+|faut|faudr\w+)\b")
 _ALL = re.compile(r"\b(?:tou(?:te?|s|tes)|chaque|toujours|aucune?|nulle?|personne|rien|jamais)\b")
+# Of all, apart from « pas du tout », « tout de suite »…: where a side says it so, a fact about one says less.
+_EVERY = re.compile(
+    r"\b(?:(?<!apres )(?<!du )(?<!en )(?<!malgre )(?<!avant )tou(?:te?|s|tes)\b"
+    r"(?! (?:de meme|de suite|a fait|a l'heure|seule?s?|en)\b)|chaque\b)"
+)
+_NOBODY = r"(?<!une )(?<!la )(?<!cette )(?<!chaque )(?<!ma )(?<!sa )personne"  # « une personne » is somebody
+_NONE = re.compile(rf"\b(?:aucune?|nulle?|rien|{_NOBODY})\b")
+_UNIVERSAL = (_EVERY, _NONE, re.compile(r"\btoujours\b"), re.compile(r"\bjamais\b"))
+_NOT = re.compile(r"\bpas\b")
 _VAGUE = re.compile(r"\b(?:quelque chose|quelqu'un|rien|personne|encore|deja)\b")  # stands for what is not named
 _ONE_OF = re.compile(r"^(?:celles?|celui|ceux)\b")
 _STEM, _STEM_SHARE = 4, 0.6  # letters that two forms of one verb share at the least
@@ -212,9 +229,11 @@ def _meets(fact: Fact, side: str) -> bool:
         return False
     if not _ONE_OF.match(told) and _swaps(due, told):
         return False
-    if bool(_UNDOES.search(told)) != bool(_UNDOES.search(due)) or numbers(told) != numbers(due):
+    if numbers(told) != numbers(due):
         return False
-    if bool(_MODAL.search(told)) != bool(_MODAL.search(due)):
+    if any(bool(one.search(told)) != bool(one.search(due)) for one in (_UNDOES, _MODAL, _LIMITED, _NOT_ONLY)):
+        return False
+    if weakened(fact, side) or weakened(Fact(side), fact.text) or _says_it_of_fewer(fact, side):
         return False
     if _PART.search(told) and not _PART.search(due) and not (_ALL.search(due) and fact.says(side) < 0):
         return False
@@ -223,7 +242,31 @@ def _meets(fact: Fact, side: str) -> bool:
         return False
     if _OF_ONESELF.match(due) and not _SELF.search(told):  # « si je suis libre… Mon chat est libre »
         return False
-    return not _ASKED.match(told) and not any(one.search(told) and not one.search(due) for one in (_UNSURE, _LIMITED))
+    return not _ASKED.match(told) and not (_UNSURE.search(told) and not _UNSURE.search(due))
+
+
+def weakened(fact: Fact, clause: str) -> bool:
+    """Return whether a fact denies no more than an adverb, which is not the clause's own.
+
+    >>> weakened(Fact("on n'est pas forcément libre"), "on est libre")
+    True
+    >>> weakened(Fact("on n'est pas entièrement libre"), "on est entièrement libre")
+    False
+    """
+    told, due = fold(fact.text), fold(clause)
+    adverbs = (_DEGREES if fact.denied else _WEAK).findall(told)
+    return any(not re.search(rf"\b{one}\b", due) for one in adverbs)
+
+
+def _says_it_of_fewer(fact: Fact, side: str) -> bool:
+    """Whether a fact and a side do not speak of all alike: « cet homme » for « tous », « tout n'est pas » for none."""
+    told, due = fold(fact.text), fold(side)
+    if fact.says(side) > 0 and any(one.search(due) and not one.search(told) for one in _UNIVERSAL):
+        return True
+    told_all, due_all = bool(_EVERY.search(told)), bool(_EVERY.search(due))
+    # « Tous ne sont pas » is denied by « tous sont » and by nothing less; it denies nothing else.
+    partly = (fact.denied or bool(_NOT.search(told))) if told_all else bool(_NOT.search(due))
+    return told_all != due_all and partly
 
 
 def _swaps(due: str, told: str) -> bool:

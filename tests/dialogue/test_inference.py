@@ -297,6 +297,88 @@ def test_what_is_not_granted_is_no_premise(message: str) -> None:
     assert premises_line(message) == ""
 
 
+ALL_SELFISH = "Si tous les hommes sont égoïstes, la morale est vaine."
+ALL_HAPPY = "Si Dieu est juste, tous les hommes sont heureux."
+SPEAK = "Soit je parle, soit je me tais. Si je parle, je perds mon ami."
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        # A limit or a reason is denied, not what stands there.
+        "Si je suis libre, je n'obéis qu'à ma raison. Or j'obéis à ma raison.",
+        "Si l'art n'est qu'un jeu, il est inutile. Or l'art n'est pas qu'un jeu.",
+        "Si on est libre, on obéit à sa raison. Or on n'obéit pas qu'à sa raison.",
+        "Si j'aide un ami, ce n'est pas parce que c'est mon devoir. Or c'est mon devoir.",
+        "Si je suis libre, je réussis. Or je ne réussis pas parce que j'ai de la chance.",
+        # An adverb is denied, not the verb.
+        "Si on est libre, on est heureux. Or on n'est pas forcément heureux.",
+        "Si on est libre, on est heureux. Or il est faux qu'on soit toujours heureux.",
+        "Si je connais la loi, je ne respecte pas forcément la loi. Or je respecte la loi.",
+        "Si je suis sage, je ne suis pas toujours heureux. Or je suis heureux.",
+        "Tous les hommes cherchent le bonheur. Or cet homme ne cherche pas seulement le bonheur.",
+        "On n'est pas forcément libre. Or, quand c'est le cas, on est heureux.",
+        # One or some for all, not all for none.
+        f"{ALL_SELFISH} Or il y a des hommes égoïstes.",
+        f"{ALL_SELFISH} Or un homme est égoïste.",
+        f"{ALL_SELFISH} Or cet homme est égoïste.",
+        "Si rien n'est vrai, on ne peut rien savoir. Or tout n'est pas vrai.",
+        "Si aucun homme n'est libre, la justice est vaine. Or tous les hommes ne sont pas libres.",
+        "Si Dieu est bon, les hommes sont heureux. Or les hommes ne sont pas tous heureux.",
+        # A date, a politeness.
+        "Quand j'étais petit, j'aimais l'école. Maintenant je n'aime plus l'école.",
+        "Quand j'habitais à Lyon, j'aimais l'école. Maintenant je n'aime plus l'école.",
+        "Quand elle est partie, j'ai pleuré. Maintenant je ne pleure plus.",
+        "Si j'ai bien compris, on n'est pas libre. Pourtant je suis libre.",
+        "Si j'ai compris, on n'est pas libre. Pourtant je suis libre.",
+        # Another thing is said of the same subject, or the same thing of another.
+        "Si l'État domine, le peuple souffre. Si le peuple domine, tout le monde est libre.",
+        f"{SPEAK} Si je me tais, je perds aussi mon honneur.",
+        f"{SPEAK} Si je me tais, je blesse aussi mon ami.",
+        # More is said of the case than the law says.
+        "Tous les hommes ont des droits. Or cet homme n'a pas le droit de voter.",
+        "Tous les hommes sont libres. Or cet homme n'est pas libre de partir.",
+        "Tous les hommes sont libres. Or il est faux que cet homme soit libre de partir.",
+    ],
+)
+def test_what_says_less_or_something_else_is_no_premise(message: str) -> None:
+    assert premises_line(message) == ""
+
+
+@pytest.mark.parametrize(
+    ("message", "scheme", "outcome", "clause"),
+    [
+        ("Si je suis libre, je n'obéis qu'à ma raison. Or je suis libre.", "MP", "follows",
+         "je n'obéis qu'à ma raison"),
+        ("Si l'art n'est qu'un jeu, il est inutile. Or l'art n'est qu'un jeu.", "MP", "follows", "il est inutile"),
+        ("Si Dieu existe, on est entièrement déterminé. Or on n'est pas entièrement déterminé.", "MT", "false",
+         "Dieu existe"),
+        ("Si je suis sage, je ne suis pas toujours heureux. Or je suis toujours heureux.", "MT", "false",
+         "je suis sage"),
+        ("Tous les hommes sont entièrement libres. Or cet homme n'est pas entièrement libre.", "OP", "false",
+         "Tous les hommes sont entièrement libres"),
+        (f"{ALL_SELFISH} Or chaque homme est égoïste.", "MP", "follows", "la morale est vaine"),
+        (f"{ALL_HAPPY} Or tous les hommes ne sont pas heureux.", "MT", "false", "Dieu est juste"),
+        (f"{ALL_HAPPY} Or cet homme n'est pas heureux.", "MT", "false", "Dieu est juste"),
+        ("Si rien n'est vrai, on ne peut rien savoir. Or rien n'est vrai.", "MP", "follows", "on ne peut rien savoir"),
+        ("Quand j'ai faim, je mange. Or j'ai faim.", "MP", "follows", "je mange"),
+        ("Quand il fait mauvais, je reste. Or il fait mauvais.", "MP", "follows", "je reste"),
+        ("Si j'ai compris la leçon, je réussis. Or j'ai compris la leçon.", "MP", "follows", "je réussis"),
+        ("Si le peuple domine, le peuple souffre. Si le peuple souffre, tout le monde est malheureux.", "SH", "follows",
+         "si le peuple domine, alors tout le monde est malheureux"),
+        (f"{SPEAK} Si je me tais, je le perds aussi.", "DI", "follows", "je perds mon ami"),
+        ("Tous les hommes sont libres. Or cet homme n'est pas libre.", "OP", "false", "Tous les hommes sont libres"),
+        ("Tous les vins rendent fou. Or ce vin de messe ne rend pas fou.", "OP", "false", "Tous les vins rendent fou"),
+    ],
+)  # fmt: skip
+def test_what_is_denied_or_said_of_all_alike_still_concludes(
+    message: str, scheme: str, outcome: str, clause: str
+) -> None:
+    found = infer(message)
+    assert found is not None
+    assert (found.scheme, found.outcome, found.clause) == (scheme, outcome, clause)
+
+
 @pytest.mark.parametrize(
     ("fact", "line"),
     [
