@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 from dialogue.conversation import Turn, clean_message
 from ui.session import Trail
@@ -39,11 +40,13 @@ class Desk:
         under_way: The question being answered; None when there is none.
         speakers: How many streams are open: 0 or 1, and 2 while one takes over from another.
         language: Of the page since the pupil chose one, for an answer under way; None before.
+        helps: Which help stands on the page: "line" while there is a doubt about how the pupil is, "card" in a crisis.
     """
 
     under_way: Asked | None = None
     speakers: int = 0
     language: Language | None = None
+    helps: Literal["", "line", "card"] = ""
 
     @contextmanager
     def speaking(self) -> Iterator[None]:

@@ -243,7 +243,7 @@ ENGLISH: Mapping[str, str] = MappingProxyType(
         "title_resistance": "A resisting mind",
         "title_resistance_why": "You held your disagreement, with reasons.",
         "title_curiosite": "A curious mind",
-        "title_curiosite_why": "You tried several paths: the next one will go further.",
+        "title_curiosite_why": "You kept searching to the end of the five exchanges.",
         # The debate.
         "debate_rules": "Two philosophers answer the same question, one after the other. Then you arbitrate: who "
         "convinces you, and why?",

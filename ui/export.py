@@ -15,7 +15,7 @@ from ui.fragments import names_of
 from ui.panels import question_in
 from ui.recap import advice_words, progress_words, recap_of, scheme_name
 from ui.session import Session, Source, Trail, is_over, schemes_of
-from ui.texts import Language, text
+from ui.texts import Language, text, tied, untied
 
 _SPEAKER = re.compile(r"\*\*(?P<name>[^*\n]+)\*\*\n\n")
 FICHE_STYLE = Path(__file__).with_name("fiche.css")
@@ -64,7 +64,7 @@ def _name(persona: Persona, session: Session) -> str:
 
 
 def markdown(persona: Persona, session: Session, turns: Sequence[Turn], trail: Trail, language: Language) -> str:
-    """Return the whole conversation as Markdown."""
+    """Return the whole conversation as Markdown, with ordinary spaces: it is made to be edited and searched."""
     question = question_of(session, turns, language)
     lines = [f"# {question or text(language, 'export_title', name=persona.short_name)}", "",
              f"*{text(language, f'mode_{session.kind}')} · {_name(persona, session)}*", ""]  # fmt: skip
@@ -85,17 +85,17 @@ def markdown(persona: Persona, session: Session, turns: Sequence[Turn], trail: T
                   for number, one in enumerate(sources, 1)]  # fmt: skip
         lines.append("")
     lines += ["---", "", text(language, "export_caveat", name=names_of(language, persona, session.opponent))]
-    return "\n".join(lines) + "\n"
+    return untied("\n".join(lines)) + "\n"
 
 
 def _turn(persona: Persona, session: Session, turn: Turn, language: Language) -> list[str]:
+    said, name = turn.text, persona.short_name
     if turn.role == "user":
-        return [f"**{text(language, 'export_pupil')}** : {turn.text}", ""]
-    if session.kind == "debate":
+        name = text(language, "export_pupil")
+    elif session.kind == "debate":
         speech = speech_of(turn)
-        name = PERSONAS[speech.speaker].short_name if speech.speaker else persona.short_name
-        return [f"**{name}** : {speech.text}", ""]
-    return [f"**{persona.short_name}** : {turn.text}", ""]
+        said, name = speech.text, PERSONAS[speech.speaker].short_name if speech.speaker else name
+    return [f"**{name}**{':' if language == 'en' else ' :'} {said}", ""]
 
 
 def _flat(said: str) -> str:
@@ -139,7 +139,7 @@ def fiche(persona: Persona, session: Session, turns: Sequence[Turn], trail: Trai
     parts.append(f"<footer>{escape(text(language, 'export_caveat', name=imitated))}</footer>")
     return (
         f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>{escape(question)}</title>'
-        f"<style>{FICHE_STYLE.read_text(encoding='utf-8')}</style></head><body>{''.join(parts)}</body></html>"
+        f"<style>{FICHE_STYLE.read_text(encoding='utf-8')}</style></head><body>{tied(''.join(parts))}</body></html>"
     )
 
 

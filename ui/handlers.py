@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from dialogue.conversation import MAX_MESSAGE_CHARS, Turn
-from dialogue.safety import assess
+from dialogue.safety import assess, card
 from errors import ChatError
 from personas import PERSONAS, Persona, get_persona
 from personas.questions import draw
@@ -34,8 +34,8 @@ from ui.session import (
     with_margin,
     write_trail,
 )
-from ui.tab import Tab, Updates, Widgets, beside, box_for, fresh, given_back, opening_turns, shown_as, to_tab
-from ui.texts import language_of, text, text_of_code
+from ui.tab import Tab, Updates, Widgets, above, beside, box_for, fresh, given_back, opening_turns, shown_as, to_tab
+from ui.texts import language_of, text, text_of_code, untied
 from ui.turns import starters_of, text_of, to_messages, with_opening_in
 
 log = logging.getLogger(__name__)
@@ -67,10 +67,10 @@ class Handlers:
         try:
             tab = to_tab(desk, *here)
             if is_over(tab.session, tab.trail) and not assess(said or "").stops:  # distress gets its card at any time
-                return {self.w.notice: fragments.notice(text(tab.language, "maieuthon_more"))}
+                return self._told(tab, "maieuthon_more")
             return self._ask(tab, say(tab.turns, said or ""), value="")
         except ChatError as error:
-            return self._refuse(error, here[2])
+            return self._refuse(error, desk, here[2])
 
     async def start(self, event: gr.EventData, desk: Desk, *here: Any) -> Updates:
         """The pupil pressed a starter: it is said as if it had been typed; or wants to be surprised."""
@@ -82,7 +82,7 @@ class Handlers:
             question = starters_of(tab.persona, tab.language)[int(event.value)]
             return self._ask(tab, say(tab.turns, question))
         except ChatError as error:
-            return self._refuse(error, here[2])
+            return self._refuse(error, desk, here[2])
 
     async def retry(self, event: gr.RetryData, desk: Desk, *here: Any) -> Updates:
         """The pupil wants another answer."""
@@ -91,8 +91,8 @@ class Handlers:
             tab = to_tab(desk, *here)
             again = ask_again(tab.turns, _index(event))
         except ChatError as error:
-            return self._refuse(error, here[2])
-        return {self.w.notice: ""} if again is None else self._ask(tab, again)
+            return self._refuse(error, desk, here[2])
+        return self._told(tab) if again is None else self._ask(tab, again)
 
     async def edited(self, event: gr.EditData, desk: Desk, *here: Any) -> Updates:
         """The pupil rewrote a message; one that cannot be used gives the old one back, and the new text to the box."""
@@ -104,16 +104,24 @@ class Handlers:
         except ChatError as error:
             before = (*tab.turns[:index], Turn("user", previous), *tab.turns[index + 1 :])
             box = box_for(tab, busy=False, value=new)
-            return self._refuse(error, here[2]) | {self.w.chat: to_messages(before), self.w.box: box}
+            return self._refuse(error, desk, here[2]) | {self.w.chat: to_messages(before), self.w.box: box}
 
     async def stop(self, desk: Desk, *here: Any) -> Updates:
         """The pupil pressed Stop: what was said stays; when nothing was, the message goes back into the box."""
         question = await desk.leave()
         tab = to_tab(desk, *here)
-        stopped = {self.w.notice: fragments.notice(text(tab.language, "stopped"))}
-        if question is None or (tab.turns and tab.turns[-1].role == "assistant"):
-            return beside(self.w, tab, tab.turns, tab.trail) | stopped | {self.w.box: box_for(tab, busy=False)}
-        return given_back(self.w, question, replace(tab, trail=question.trail)) | stopped
+        stopped, last = self._told(tab, "stopped"), tab.turns[-1:]
+        if last and last[0].role == "assistant":
+            # Where the answer was over before the press came, what stands beside it is newer than what the press saw.
+            around = beside(self.w, tab, tab.turns, tab.trail) if question else {}
+            return around | stopped | {self.w.box: box_for(tab, busy=False)}
+        if question is None:  # forgotten while the line was cut, or answered at once
+            question = Asked(tab.turns, tab.turns[:-1], last[0].text if last else "", trail=tab.trail)
+        updates = given_back(self.w, question, replace(tab, trail=question.trail)) | stopped
+        if not any(turn.role == "user" for turn in question.before):
+            # Words that came after the press may have been kept: the browser is told that this talk is none.
+            updates[self.w.trail] = write_trail(until(question.trail, len(question.before)), gone=True)
+        return updates
 
     async def restart(self, desk: Desk, *here: Any) -> Updates:
         """A new conversation with the same philosopher; a Maïeuthon or a debate begins with another question."""
@@ -128,7 +136,7 @@ class Handlers:
             tab, persona = to_tab(desk, *here), get_persona(str(event.value))
             return fresh(self.w, tab, self._drawn(tab.session, persona), persona)
         except ChatError as error:
-            return self._refuse(error, here[2])
+            return self._refuse(error, desk, here[2])
 
     async def mode(self, event: gr.EventData, desk: Desk, *here: Any) -> Updates:
         """Another kind of talk with the same philosopher."""
@@ -152,7 +160,7 @@ class Handlers:
             tab = to_tab(desk, *here)
             return self._panel(str(event.value), tab)
         except ChatError as error:
-            return self._refuse(error, here[2])
+            return self._refuse(error, desk, here[2])
 
     def _panel(self, value: str, tab: Tab) -> Updates:
         if value in ("markdown", "fiche"):
@@ -164,9 +172,9 @@ class Handlers:
             return fresh(self.w, tab, replace(tab.session, other=other.key))
         if value in ("redraw", "again"):
             return fresh(self.w, tab, self._drawn(tab.session, tab.persona))
-        return {self.w.notice: ""}
+        return self._told(tab)
 
-    async def act(self, event: gr.EventData, desk: Desk, *here: Any) -> Updates:
+    async def act(self, event: gr.EventData, draft: str, desk: Desk, *here: Any) -> Updates:
         """A button of the margin: a reply, a word on the answer, a step back, what ends a Maïeuthon."""
         await desk.leave()
         try:
@@ -174,29 +182,32 @@ class Handlers:
             if value == "undo":
                 return self._undone(tab)
             if value.startswith("reply:"):
-                return self._reply(tab, int(value.removeprefix("reply:")))
+                return self._reply(tab, int(value.removeprefix("reply:")), draft or "")
             if value.startswith("panel:"):
                 return self._panel(value.removeprefix("panel:"), tab)
             if value.startswith("without:"):
                 return self._without(tab, value.removeprefix("without:"))
             return self._feedback(tab, value)
         except ChatError as error:
-            return self._refuse(error, here[2])
+            return self._refuse(error, desk, here[2])
 
     def _undone(self, tab: Tab) -> Updates:
         turns = take_back(tab.turns)
         return {
             self.w.chat: to_messages(turns),
-            self.w.notice: fragments.notice(text(tab.language, "undone")),
+            **self._told(tab, "undone"),
             **beside(self.w, tab, turns, until(tab.trail, len(turns))),
         }
 
-    def _reply(self, tab: Tab, number: int) -> Updates:
-        """One that ends with « … » waits in the box to be finished; another one is said."""
-        reply = replies_of(tab.language, tab.persona, tab.session)[number]
+    def _reply(self, tab: Tab, number: int, draft: str) -> Updates:
+        """One that ends with « … » waits in the box to be finished, before what is being typed; another one is said."""
+        replies = [untied(one) for one in replies_of(tab.language, tab.persona, tab.session)]
+        reply = replies[number]
         if not reply.endswith("…"):
             return self._ask(tab, say(tab.turns, reply))
-        return {self.w.box: box_for(tab, busy=False, value=reply.removesuffix("…").rstrip() + " ")}
+        for one in replies:  # a second choice takes the place of the first
+            draft = draft.removeprefix(_beginning(one))
+        return {self.w.box: box_for(tab, busy=False, value=_beginning(reply) + draft)}
 
     def _without(self, tab: Tab, unticked: str) -> Updates:
         """The same question again, without the passages that were unticked, now or before an earlier try of it.
@@ -208,15 +219,15 @@ class Handlers:
         known = {source.id for source in here.sources}
         new = tuple(one for one in read_ids(unticked) if one in known)
         if not new:
-            return {self.w.notice: fragments.notice(text(tab.language, "sources_untick"))}
+            return self._told(tab, "sources_untick")
         again = ask_again(tab.turns, place or 0, read_ids([*new, *here.excluded]))
-        return {self.w.notice: ""} if again is None else self._ask(tab, again)
+        return self._told(tab) if again is None else self._ask(tab, again)
 
     def _feedback(self, tab: Tab, value: str) -> Updates:
         said = value.removeprefix("down:")
         place = last_place(tab.turns, tab.session)
         if place is None or said not in ("up", "down", *REASONS):
-            return {self.w.notice: ""}
+            return self._told(tab)
         self.on_feedback(tab.persona.key, said)
         trail = dict(tab.trail) | {place: with_margin(tab.trail, place, feedback=said)[place]}
         return {
@@ -248,11 +259,12 @@ class Handlers:
             if kept is None:  # nothing to show: who was quick has asked already, and waits
                 return {self.w.notice: gr.skip()}
             await desk.leave()
+            desk.helps = ""
             tab = Tab(desk, kept.turns, get_persona(kept.persona), tongue, kept.session, kept.trail)
             turns = with_opening_in(kept.turns, tab.persona, tongue) or opening_turns(tab.persona, tab.session, tongue)
             return shown_as(self.w, tab, turns, kept.trail, **({"value": kept.draft} if kept.draft else {}))
         except ChatError as error:
-            return self._refuse(error, language)
+            return self._refuse(error, desk, language)
 
     def translate(self, event: gr.EventData, desk: Desk, *here: Any) -> Updates:
         """The page in the other language; what was said stays as it was said."""
@@ -266,7 +278,10 @@ class Handlers:
             self.w.new: text(language, "new_conversation"),
             self.w.box: box_for(tab, busy=busy),
         }
-        del updates[self.w.card]  # a card that stands there stays, whatever else is pressed
+        if desk.helps == "card":
+            updates[self.w.card] = fragments.card(language, card(language))
+        else:  # one that stands there stays, whatever else is pressed
+            del updates[self.w.card]
         if busy and not turns:  # a debate that waits for its first word has begun
             begun = (Turn("user", ""),)
             updates[self.w.panel] = panels.panel(language, tab.persona, tab.session, begun, tab.trail)
@@ -277,6 +292,7 @@ class Handlers:
 
     def _ask(self, tab: Tab, question: Asked, **box: Any) -> Updates:
         tab.desk.under_way = question = replace(question, trail=tab.trail)
+        tab.desk.helps = ""
         return {
             self.w.chat: to_messages(question.turns),
             self.w.box: box_for(tab, busy=True, **box),  # what is being typed stays, unless it was sent
@@ -291,10 +307,20 @@ class Handlers:
             self.w.wanted: secrets.token_hex(8),  # a new value each time: its change starts the answer
         }
 
-    def _refuse(self, error: ChatError, language: str) -> Updates:
+    def _told(self, tab: Tab, key: str = "") -> Updates:
+        """A sentence above the chat, or none."""
+        return {self.w.notice: above(tab.desk, tab.language, fragments.notice(text(tab.language, key) if key else ""))}
+
+    def _refuse(self, error: ChatError, desk: Desk, language: str) -> Updates:
         log.info("Message refused: code=%s", error.code)
-        sentence = text_of_code(language_of(language), error.code, limit=MAX_MESSAGE_CHARS)
-        return {self.w.notice: fragments.notice(sentence, "error")}
+        tongue = language_of(language)
+        sentence = text_of_code(tongue, error.code, limit=MAX_MESSAGE_CHARS)
+        return {self.w.notice: above(desk, tongue, fragments.notice(sentence, "error"))}
+
+
+def _beginning(reply: str) -> str:
+    """What a reply to be finished puts into the box."""
+    return reply.removesuffix("…").rstrip() + " "
 
 
 def _index(event: Any) -> int:

@@ -2,7 +2,7 @@
 // nothing of the list ever leaves the machine. Which one this tab holds open is in its sessionStorage.
 (() => {
   const TEXTS = /*TEXTS*/ {};
-  const PREFIX = "baf-talk-", OPEN = "baf-open", MOST = 60, EVERY_MS = 500;
+  const PREFIX = "baf-talk-", OPEN = "baf-open", LINK = "baf-link", MOST = 60, EVERY_MS = 500;
   const words = (key) => (TEXTS[document.documentElement.lang] ?? TEXTS.fr)[key] ?? key;
   const safe = (run, otherwise) => { try { return run(); } catch { return otherwise; } };  // storage may be refused
   const read = (id) => safe(() => JSON.parse(localStorage.getItem(PREFIX + id)), null);
@@ -16,11 +16,15 @@
   let left = null;  // what was open before the chat became empty; nobody's any more once the pupil speaks again
   let undoing = false, wanted = null, last = 0, timer = 0, waiting = null;
   let seen = 0;  // `at` of what is open, as this tab last read or wrote it
+  let talking = false;  // the chat shows a conversation, not an opening alone
+  let leaving = false;  // what is open was deleted, and grows on the screen until its answer has heard of it
 
   const hold = (id) => {
     current = id;
     safe(() => (id ? sessionStorage.setItem(OPEN, id) : sessionStorage.removeItem(OPEN)));
   };
+  // What a link asked for, until something of this tab is kept: a reload or a login on the way does not lose it.
+  const linked = (query) => safe(() => (query ? sessionStorage.setItem(LINK, query) : sessionStorage.removeItem(LINK)));
   const save = (talk) => {
     const write = () => localStorage.setItem(PREFIX + talk.id, JSON.stringify(talk));
     for (const old of all().slice(MOST)) forget(old.id);
@@ -38,16 +42,19 @@
     : (Array.isArray(content) ? content : [content]).map((block) => typeof block === "string" ? block : block?.text ?? "").join("");
 
   window.bafKeep = (messages, persona, session, trail) => {
-    if (held) return;
     const turns = (messages ?? []).map((one) => [one.role, textOf(one.content)]);
     const debate = (session ?? "").includes('"debate"') && turns.length > 0;
-    if (!debate && !turns.some(([role]) => role === "user")) {  // a new conversation, or everything taken back
+    talking = debate || turns.some(([role]) => role === "user");
+    if (held) return;
+    if (!talking) {  // a new conversation, or everything taken back
       flush();
+      leaving = false;
       left = current ?? left;
       if (left && (undoing || (trail ?? "").includes('"gone"'))) forget(left);
       undoing = false;
       return hold(null);
     }
+    if (leaving) return;
     undoing = false;
     left = null;
     // A question without an answer yet is not kept: it may go back into the box, or be none that anybody should find.
@@ -61,6 +68,7 @@
       id: current, at: Date.now(), persona: old?.persona ?? persona, title: old?.title ?? first.slice(0, 80),
       turns, session, trail,
     };
+    linked(null);
     const wait = EVERY_MS - (Date.now() - last);
     if (wait <= 0) flush(); else if (!timer) timer = setTimeout(flush, wait);
   };
@@ -74,11 +82,14 @@
     return JSON.stringify(talk ?? {});
   };
   window.bafArrive = () => {
-    const asked = new URLSearchParams(location.search);
+    const isLink = (query) => ["q", "philo"].some((key) => new URLSearchParams(query).get(key));
+    const query = isLink(location.search) ? location.search : safe(() => sessionStorage.getItem(LINK), null) ?? "";
+    const asked = new URLSearchParams(query);
     const draft = asked.get("q") ?? "", persona = asked.get("philo") ?? "";
     wanted = current && read(current) ? current : null;
     if (draft || persona) {  // a link opens a conversation of its own, once: a reload goes on with what became of it
-      history.replaceState(null, "", location.pathname);
+      if (query === location.search) history.replaceState(null, "", location.pathname);
+      linked(query);
       wanted = null;
       hold(null);
       return JSON.stringify({ persona: persona || "spinoza", draft });
@@ -87,6 +98,8 @@
   };
   window.bafOpened = () => {
     hold(wanted);
+    if (wanted) linked(null);
+    leaving = false;
     seen = (wanted && read(wanted)?.at) || 0;
     wanted = null;
     held = false;
@@ -151,26 +164,37 @@
     if (talk.id === current) open.setAttribute("aria-current", "true");
     open.onclick = () => { wanted = talk.id; document.getElementById("kept-dialog").close(); };
     const rename = make("button", { type: "button", className: "quiet", textContent: words("kept_rename") });
-    rename.setAttribute("aria-label", `${words("kept_rename")} : ${talk.title}`);
+    const remove = make("button", { type: "button", className: "quiet", textContent: words("kept_delete") });
+    const entitle = (given) => {
+      title.textContent = talk.title = given;
+      const colon = document.documentElement.lang === "en" ? ":" : " :";
+      for (const button of [rename, remove]) button.setAttribute("aria-label", `${button.textContent}${colon} ${given}`);
+    };
+    entitle(talk.title);
     rename.onclick = () => {
       const field = make("input", { value: talk.title, maxLength: 80 });
       field.setAttribute("aria-label", words("kept_title"));
-      const keep = () => {
-        const fresh = read(talk.id);
-        if (fresh && field.value.trim()) save({ ...fresh, title: field.value.trim() });
-        if (waiting?.id === talk.id) waiting.title = field.value.trim() || waiting.title;
-        draw();
+      field.style.height = `${open.offsetHeight}px`;
+      // The rest of the list stays where it is: what is pressed to leave the field must be there when it is let go.
+      const end = (given) => {
+        field.onblur = null;
+        const fresh = given && read(talk.id);
+        if (fresh) save({ ...fresh, title: given });
+        if (given && waiting?.id === talk.id) waiting.title = given;
+        if (given) entitle(given);
+        field.replaceWith(open);
       };
       field.onkeydown = (event) => {
-        if (event.key === "Enter") { event.preventDefault(); keep(); }
-        if (event.key === "Escape") { event.preventDefault(); event.stopPropagation(); draw(); }
+        if (event.key !== "Enter" && event.key !== "Escape") return;
+        event.preventDefault();
+        event.stopPropagation();
+        end(event.key === "Enter" ? field.value.trim() : "");
+        open.focus();
       };
-      field.onblur = keep;
+      field.onblur = () => end(field.value.trim());
       open.replaceWith(field);
       field.select();
     };
-    const remove = make("button", { type: "button", className: "quiet", textContent: words("kept_delete") });
-    remove.setAttribute("aria-label", `${words("kept_delete")} : ${talk.title}`);
     remove.onclick = () => {
       forget(talk.id);
       if (talk.id === current) leaveOpen();
@@ -178,7 +202,7 @@
     };
     return make("li", {}, open, rename, remove);
   };
-  const leaveOpen = () => { waiting = null; hold(null); document.getElementById("new")?.click(); };
+  const leaveOpen = () => { leaving = talking; waiting = null; hold(null); document.getElementById("new")?.click(); };
   const draw = () => {
     const dialog = document.getElementById("kept-dialog");
     if (!dialog) return;

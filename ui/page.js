@@ -26,12 +26,21 @@
   };
   const nameAll = (within) => within.querySelectorAll("#chat button").forEach(name);
 
-  window.bafLanguage = (language) => { root.lang = language; nameAll(document); };
+  // Gradio speaks the browser's language, and NAMES knows two: in any other one it is told French. Its module has begun
+  // long before this script, so nothing that it reads could be set in time; where it is not found all stays as it is.
+  const core = document.querySelector('link[rel="modulepreload"][href*="/core-"]');
+  if (core && !/^(fr|en)\b/.test(navigator.language)) {
+    import(core.href).then((gradio) => gradio.changeLocale("fr")).catch(() => {});
+  }
+
+  window.bafLanguage = (language) => { root.lang = language; nameAll(document); speakSoon(); };
   window.bafTheme = () => {
     store.set("baf-theme", document.body.classList.contains("dark") ? "light" : "dark");
     dress();
   };
-  // A pressed choice stays: pressing it again must not throw a conversation away. Gradio replaces what stood in a block; the keyboard goes back to the button that was pressed.
+  // A pressed choice stays: pressing it again must not throw a conversation away. Gradio replaces what stood in a block;
+  // the keyboard goes back to the button that was pressed, else to what it opened (`down`, `down:…`), else to the box.
+  let byKey = false;  // the last press, of anything
   window.bafPressed = (element, attribute, trigger) => {
     element.addEventListener("click", (event) => {
       const button = event.target.closest(`[data-${attribute}]`);
@@ -39,14 +48,16 @@
       const value = button.dataset[attribute], gather = button.dataset.gather;
       if (value === "undo") { bafUndoing(); bafTicked(); }
       element.dataset.focus = `[data-${attribute}="${value}"]`;
+      element.dataset.opened = `[data-${attribute}^="${value}:"]`;
       // What is ticked in a block is known to the browser alone, until a button that gathers it is pressed.
       const gathered = gather && JSON.stringify([...element.querySelectorAll(gather)].map((one) => one.value));
       trigger("select", { value: gathered ? `${value}:${gathered}` : value, index: 0 });
     });
     new MutationObserver(() => {
-      if (element.dataset.focus && document.activeElement === document.body) {
-        element.querySelector(element.dataset.focus)?.focus({ preventScroll: true });
-      }
+      if (!element.dataset.focus || document.activeElement !== document.body) return;
+      const next = element.querySelector(element.dataset.focus)
+        ?? (byKey && (element.querySelector(element.dataset.opened) ?? document.querySelector("#box textarea")));
+      if (next) next.focus({ preventScroll: true });
     }).observe(element, { childList: true, subtree: true });
   };
 
@@ -55,7 +66,7 @@
 
   window.bafBack = () => {  // a reply that waits to be finished: the pupil goes on where it stops
     const box = document.querySelector("#box textarea");
-    if (!box?.value) return;
+    if (!box?.value || !document.querySelector("#margin [data-focus*='reply:']")) return;
     box.focus();
     box.setSelectionRange(box.value.length, box.value.length);
   };
@@ -70,6 +81,8 @@
     if (!log) return;
     if (log.getAttribute("aria-live") !== "off") log.setAttribute("aria-live", "off");
     const said = log.querySelectorAll('[data-testid="bot"]');
+    // Answers are French on the English page too; an opening is in the page's language, and a debate has none.
+    said.forEach((one, place) => { one.lang = place || document.querySelector(".versus") ? "fr" : root.lang; });
     const text = (said[said.length - 1]?.innerText ?? "").trim();
     if (said.length !== answers || !text.startsWith(heard)) { answers = said.length; heard = ""; }
     const rest = text.slice(heard.length);
@@ -78,21 +91,22 @@
     if (!whole.trim()) return;
     heard += whole;
     const sentence = document.createElement("p");
-    sentence.textContent = whole.trim();
+    Object.assign(sentence, { textContent: whole.trim(), lang: said[said.length - 1].lang });
     live.append(sentence);
     while (live.childElementCount > 5) live.firstElementChild.remove();
   };
-  // The conversation follows what is said, unless the pupil has scrolled up to read.
+  // The conversation follows what is said, unless the pupil has scrolled up to read. In a low window the page scrolls.
   let follows = true, said = 0;
+  const low = (scroll) => getComputedStyle(scroll).overflowY === "visible";
+  const scrolled = (event) => {
+    const scroll = document.getElementById("scroll");
+    if (!scroll || event.target !== (low(scroll) ? document : scroll)) return;
+    const whole = low(scroll) ? document.scrollingElement : scroll;
+    follows = whole.scrollHeight - whole.scrollTop - whole.clientHeight < 90;
+  };
   const follow = () => {
     const scroll = document.getElementById("scroll");
     if (!scroll) return;
-    if (!scroll.dataset.followed) {
-      scroll.dataset.followed = "yes";
-      scroll.addEventListener("scroll", () => {
-        follows = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 90;
-      }, { passive: true });
-    }
     const mine = scroll.querySelectorAll('[data-testid="user"]').length;
     if (mine !== said) { said = mine; follows = true; }
     const whole = scroll.querySelector(".crisis, .recap");  // read from its first line, not from its last
@@ -100,7 +114,11 @@
       if (!whole.dataset.seen) { whole.dataset.seen = "yes"; whole.scrollIntoView({ block: "start" }); follows = false; }
       return;
     }
-    if (follows && !scroll.querySelector(".sheet[open]")) scroll.scrollTop = scroll.scrollHeight;
+    if (!follows || scroll.querySelector(".sheet[open]")) return;
+    if (!low(scroll)) scroll.scrollTop = scroll.scrollHeight;
+    else if (mine || document.querySelector("#box .stop-button, .replies")) {  // a page that opens is read from its top
+      document.scrollingElement.scrollTop = document.scrollingElement.scrollHeight;
+    }
   };
   const speakSoon = () => { soon ||= setTimeout(speak, 250); };
 
@@ -111,8 +129,10 @@
   const start = () => {
     dress();
     document.body.append(live);
+    addEventListener("scroll", scrolled, { capture: true, passive: true });
     addEventListener("click", (event) => {  // by a key: Send and Stop take each other's place, and the focus with them
-      const button = event.detail === 0 && event.target.closest?.("#box .submit-button, #box .stop-button");
+      byKey = event.detail === 0;
+      const button = byKey && event.target.closest?.("#box .submit-button, #box .stop-button");
       if (button) document.querySelector("#box textarea")?.focus();
     }, true);
     addEventListener("keydown", (event) => {  // what was opened over the page closes with Escape, or by a press elsewhere

@@ -7,17 +7,19 @@ another answer, edit, debate) shares one stream, and one Stop. What interrupts a
 until it is silent: a late piece of it must not appear in the next conversation.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import gradio as gr
+from gradio.state_holder import SessionState
 
 from personas import PERSONAS
 from tiers.base import Tier
 from tiers.supply import Load
 from ui import fragments, panels
 from ui.account import LOG_IN_OR_OUT, Addresses, Redeem, Standings, redeeming, responding, showing
-from ui.actions import Desk
+from ui.actions import Asked, Desk
 from ui.handlers import Handlers, OnFeedback, log_feedback
 from ui.mcp import add_tools
 from ui.respond import Responder
@@ -31,6 +33,7 @@ FIRST: Language = "fr"
 TICK_S = 1.0  # how often a page that waits for the model asks how far it is
 SLOW_TICK_S = 10.0  # the same when it has failed: the tier tries again, minutes later
 QUEUE_TICK_S = 3.0  # the same while others wait: the line beside the box goes when they have gone
+QUIET_S = 3.0  # after a tab has gone: a question that nobody answers for so long has been left
 
 Loads = Callable[[], Load | None]
 # No event has a public API: programs have routes of their own. Queued, all of them: only a queued event tells the page
@@ -81,18 +84,33 @@ def build_page(
             _show_rights(widgets, (answer, opened, translated), standing, redeem, address)
         if mcp:
             add_tools(tier, address)
-        page.unload(_forgetting(page))
+        page.unload(_forgetting(page, widgets.desk))
     page.queue(default_concurrency_limit=None)  # the tier admits and queues; 1 would serve one pupil at a time
     return page
 
 
-def _forgetting(page: gr.Blocks) -> Callable[[gr.Request], None]:
-    """Gradio keeps a copy of what each event carried, the chat too, until thousands of other tabs have come."""
+def _forgetting(page: gr.Blocks, desk: gr.State) -> Callable[[gr.Request], Awaitable[None]]:
+    """Gradio keeps a copy of what each event carried, the chat too, until thousands of other tabs have come.
 
-    def forget(request: gr.Request) -> None:
-        copies = page.state_holder.session_data.get(request.session_hash or "")
-        if copies is not None:
-            copies.config_values.clear()  # made again where the tab is still there
+    So it does with a desk, and with a question that its closed tab has left there. Both are made again where the tab is
+    still there and only its line was cut: so what is under way is waited for, and its last frames leave no copy either.
+    """
+
+    async def forget(request: gr.Request) -> None:
+        session = page.state_holder.session_data.get(request.session_hash or "")
+        if session is not None:
+            look_again(session, None)
+
+    def look_again(session: SessionState, question: Asked | None) -> None:
+        asyncio.get_running_loop().call_later(QUIET_S, settle, session, question)
+
+    def settle(session: SessionState, question: Asked | None) -> None:
+        here = session.state_data.get(desk._id)
+        if here is not None and (here.speakers or here.under_way is not question):
+            look_again(session, here.under_way)
+            return
+        session.config_values.clear()
+        session.state_data.clear()
 
     return forget
 
@@ -205,7 +223,7 @@ def _wire(page: gr.Blocks, w: Widgets, handlers: Handlers, respond: Any) -> tupl
     w.panel.select(handlers.panel, here, [*asking, w.parcel], **QUICK)
     w.tools.select(handlers.tool, here, w.parcel, **QUICK)
     w.parcel.change(None, w.parcel, **deliver)
-    w.margin.select(handlers.act, here, [*asking, w.parcel], **QUICK).then(
+    w.margin.select(handlers.act, [w.box, *here], [*asking, w.parcel], **QUICK).then(
         None, None, js="() => { bafBack(); }", api_visibility="private"
     )
     labels = [w.language, w.header, w.new, *fresh]

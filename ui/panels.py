@@ -12,7 +12,7 @@ from personas import PERSONAS, Persona
 from personas.questions import find
 from ui.fragments import portrait
 from ui.session import KINDS, Session, Trail, remarks_of
-from ui.texts import Language, text
+from ui.texts import Language, text, tied
 
 
 def modes(language: Language, session: Session) -> str:
@@ -35,9 +35,9 @@ def panel(language: Language, persona: Persona, session: Session, turns: Sequenc
 
 
 def question_in(language: Language, question: str) -> str:
-    """A question of ours in the page's language; one that is not ours stays as it is."""
+    """A question of ours in the page's language, to be shown; one that is not ours keeps its words."""
     known = find(question)
-    return known.text_en if known and language == "en" else question
+    return known.text_en if known and language == "en" else tied(question)
 
 
 def _notion(question: str) -> str:

@@ -10,13 +10,13 @@ from dialogue.conversation import Turn
 from dialogue.maieuthon import SKILLS, Recap, Remark, recap
 from personas import SCHEMES, Scheme
 from ui.session import Trail, remarks_of, schemes_of
-from ui.texts import Language, text
+from ui.texts import Language, text, tied
 
 
 def remark_words(language: Language, remark: Remark) -> str:
     """What was read in the pupil's message, in words."""
     these = (
-        f'<p class="these"><span>{text(language, "these")}</span> « {escape(remark.these)} »</p>'
+        f'<p class="these"><span>{text(language, "these")}</span> {quoted(escape(remark.these))}</p>'
         if remark.these
         else f'<p class="these">{text(language, "these_none")}</p>'
     )
@@ -32,6 +32,11 @@ def remark_words(language: Language, remark: Remark) -> str:
     )
 
 
+def quoted(said: str) -> str:
+    """The pupil's words between quotation marks, which stay with them."""
+    return f"«\u00a0{said}\u00a0»"
+
+
 def progress_words(language: Language, remark: Remark) -> str:
     """What is new since before, in words."""
     if remark.delta != "progres":
@@ -41,7 +46,7 @@ def progress_words(language: Language, remark: Remark) -> str:
 
 def advice_words(language: Language, remark: Remark) -> str:
     """What can be tried next: a model's words where there are some, ours otherwise."""
-    return remark.conseil or text(language, f"try_{remark.suite}")
+    return tied(remark.conseil) or text(language, f"try_{remark.suite}")
 
 
 def scheme_name(language: Language, scheme: Scheme) -> str:
@@ -66,10 +71,10 @@ def recap_words(language: Language, turns: Sequence[Turn], trail: Trail) -> str:
     parts = [f'<section class="recap"><h3>{text(language, "recap")} <em>{title}</em></h3>',
              f'<p>{text(language, f"title_{one.title}_why")}</p>', "<dl>"]  # fmt: skip
     if one.theses:
-        steps = "".join(f"<li>« {escape(these)} »</li>" for these in one.theses)
+        steps = "".join(f"<li>{quoted(escape(these))}</li>" for these in one.theses)
         parts.append(f"<dt>{text(language, 'recap_path')}</dt><dd><ol>{steps}</ol></dd>")
     if one.best:
-        parts.append(f'<dt>{text(language, "recap_best")}</dt><dd class="best">« {escape(one.best)} »</dd>')
+        parts.append(f'<dt>{text(language, "recap_best")}</dt><dd class="best">{quoted(escape(one.best))}</dd>')
     if one.schemes:
         names = ", ".join(scheme_name(language, SCHEMES[key]) for key in one.schemes)
         parts.append(f"<dt>{text(language, 'recap_schemes')}</dt><dd>{escape(names)}</dd>")

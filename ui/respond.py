@@ -20,7 +20,7 @@ from ui.actions import Asked, Desk
 from ui.answer import Shown, answering, failed
 from ui.export import speech_of, spoken
 from ui.session import Margin, is_over, remarks_of, until, with_margin, write_trail
-from ui.tab import Tab, Updates, Widgets, beside, box_for, given_back, to_tab
+from ui.tab import Tab, Updates, Widgets, above, beside, box_for, given_back, to_tab
 from ui.texts import Language, text
 from ui.turns import asked, to_messages, with_opening_in
 
@@ -118,6 +118,8 @@ class Responder:
 
         async with aclosing(answering(self.tier, conversation, user, tongue, options)) as moments:
             async for moment in moments:
+                if moment.card or moment.worry:
+                    tab.desk.helps = "card" if moment.card else "line"  # it outlives this answer: see `above`
                 here = replace(tab, language=tongue())
                 yield moment, self._rendered(moment, before, question, turns, here, speaker, last=last)
                 before = moment
@@ -128,13 +130,13 @@ class Responder:
     ) -> Updates:  # fmt: skip
         """One moment of an answer as updates of the page."""
         w = self.w
-        helps = fragments.notice(shown.worry)
-        updates: Updates = {w.notice: helps + fragments.notice(shown.notice, shown.kind, shown.progress)}
+        told = fragments.notice(shown.notice, shown.kind, shown.progress)
+        updates: Updates = {w.notice: above(tab.desk, tab.language, told)}
         if shown.card:
             # Neither the message that called for the card nor an answer that had to be stopped stays in the chat.
             updates |= given_back(w, replace(question, text=""), tab)
-            told = write_trail(until(tab.trail, len(question.before)), gone=True)
-            return updates | {w.card: fragments.card(tab.language, shown.card), w.trail: told}
+            trail = write_trail(until(tab.trail, len(question.before)), gone=True)
+            return updates | {w.card: fragments.card(tab.language, shown.card), w.trail: trail}
         now = (*turns, Turn("assistant", self._said(tab, speaker, shown))) if shown.answer else tuple(turns)
         done = shown.over and (last or shown.kind == "error" or not shown.answer)
         if shown.answer and (done or shown.answer != before.answer):
@@ -160,7 +162,7 @@ class Responder:
         updates = beside(self.w, tab, now, trail)
         if is_over(tab.session, trail):
             over = fragments.notice(text(tab.language, "maieuthon_over"))
-            updates[self.w.notice] = fragments.notice(shown.worry) + over
+            updates[self.w.notice] = above(tab.desk, tab.language, over)
         return updates
 
 

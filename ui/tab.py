@@ -143,6 +143,7 @@ def _said_something(tab: Tab, turns: Sequence[Turn]) -> bool:
 
 def fresh(w: Widgets, tab: Tab, session: Session, persona: Persona | None = None, **box: Any) -> Updates:
     """A new conversation; what is being typed stays, unless `box` says otherwise."""
+    tab.desk.helps = ""
     one = Tab(tab.desk, (), persona or tab.persona, tab.language, session)
     turns = opening_turns(one.persona, session, one.language)
     return shown_as(w, one, turns, {}, **box)
@@ -153,7 +154,7 @@ def shown_as(w: Widgets, tab: Tab, turns: Sequence[Turn], trail: Trail, **box: A
     return {
         w.chat: to_messages(turns),
         w.box: box_for(tab, busy=False, **box),
-        w.notice: "",
+        w.notice: above(tab.desk, tab.language),
         w.card: "",
         w.persona: tab.persona.key,
         w.session: tab.session.to_json(),
@@ -163,6 +164,11 @@ def shown_as(w: Widgets, tab: Tab, turns: Sequence[Turn], trail: Trail, **box: A
         w.heading: fragments.heading(tab.language, tab.persona, tab.session.opponent),
         **beside(w, tab, turns, trail),
     }
+
+
+def above(desk: Desk, language: Language, said: str = "") -> str:
+    """What stands above the chat: the line of help, where there is a doubt, before whatever else is `said`."""
+    return fragments.notice(text(language, "worry") if desk.helps == "line" else "") + said
 
 
 def given_back(w: Widgets, question: Asked, tab: Tab) -> Updates:

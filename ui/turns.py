@@ -8,11 +8,7 @@ from dialogue.conversation import Conversation, Turn
 from errors import MessageError
 from personas import Persona
 from personas.questions import Question, find
-from ui.texts import Language, text
-
-# A line never ends with « or begins with » or ?: the spaces that French puts there are shown as ones that do not break.
-_TIES = ((re.compile("« "), "«\u00a0"), (re.compile(" (?=[»:])"), "\u00a0"), (re.compile(" (?=[?!;])"), "\u202f"))
-_UNTIED = str.maketrans("\u00a0\u202f", "  ")
+from ui.texts import Language, text, tied, untied
 
 
 def to_turn(message: dict[str, Any]) -> Turn:
@@ -25,7 +21,7 @@ def to_turn(message: dict[str, Any]) -> Turn:
     if role not in ("user", "assistant"):
         raise MessageError(f"A message has the role {role!r}; expected user or assistant.", code="message_order")
     said = text_of(content)
-    return Turn(role, said.translate(_UNTIED) if role == "assistant" else said)
+    return Turn(role, untied(said) if role == "assistant" else said)
 
 
 def text_of(content: Any) -> str:
@@ -50,17 +46,6 @@ def to_messages(turns: Sequence[Turn]) -> list[dict[str, str]]:
     return [{"role": one.role, "content": tied(one.text) if one.role == "assistant" else one.text} for one in turns]
 
 
-def tied(said: str) -> str:
-    r"""Return a text whose quotation marks and two-part signs stay with their words.
-
-    >>> tied("« Oui » ?")
-    '«\xa0Oui\xa0»\u202f?'
-    """
-    for space, kept in _TIES:
-        said = space.sub(kept, said)
-    return said
-
-
 def opening_of(persona: Persona, language: Language) -> str:
     """What the philosopher says first, as the page shows it."""
     return persona.opening_en if language == "en" else persona.opening
@@ -73,7 +58,7 @@ def starters_of(persona: Persona, language: Language) -> tuple[str, ...]:
 
 def bac_opening(question: Question, language: Language) -> str:
     """The philosopher puts a question of the bac; it ends with that question, which is what a model is told of it."""
-    return text(language, "bac_opening", question=question.text_en if language == "en" else question.text)
+    return untied(text(language, "bac_opening", question=question.text_en if language == "en" else question.text))
 
 
 def _bac_question(turn: Turn) -> Question | None:

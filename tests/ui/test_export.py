@@ -8,8 +8,9 @@ from dialogue.maieuthon import N_EXCHANGES, remark
 from personas import SCHEMES, get_persona
 from personas.questions import questions_of
 from ui.export import fiche, markdown, question_of, schemes_used, sources_used, speech_of, spoken
+from ui.french import FRENCH
 from ui.session import Margin, Session, Source
-from ui.texts import FRENCH
+from ui.texts import untied
 
 KANT = get_persona("kant")
 CHAT = (Turn("assistant", KANT.opening), Turn("user", "Oui, je crois."), Turn("assistant", "Pourquoi ?"))
@@ -36,6 +37,13 @@ def test_a_fiche_is_one_document_with_nothing_remote() -> None:
     assert len(re.findall("<h1>", html)) == 1
 
 
+def test_no_line_of_a_fiche_begins_with_a_mark() -> None:
+    turns = (*CHAT[:1], Turn("user", "Qu'est-ce que « voir » : est-ce savoir ?"), *CHAT[2:])
+    body = fiche(KANT, Session(question=questions_of("kant")[0].text), turns, TRAIL, "fr").split("</style>")[1]
+    assert "savoir\u202f?" in body
+    assert not re.search("« | [»:?!;]", body)
+
+
 def test_a_fiche_escapes_what_was_written() -> None:
     evil = (Turn("assistant", f"{EVIL} ?"), Turn("user", EVIL), Turn("assistant", EVIL))
     source = Source(1, EVIL, EVIL, EVIL, EVIL)
@@ -57,7 +65,7 @@ def test_a_maieuthon_is_exported_with_its_recap() -> None:
         turns += [Turn("user", said), Turn("assistant", "Et ?")]
         trail[len(turns) - 1] = Margin("DS", remark=remark(said))
     session = Session("maieuthon", questions_of("kant")[0].text)
-    for text in (markdown(KANT, session, turns, trail, "fr"), fiche(KANT, session, turns, trail, "fr")):
+    for text in (markdown(KANT, session, turns, trail, "fr"), untied(fiche(KANT, session, turns, trail, "fr"))):
         for key in ("recap", "recap_best", "to_try"):
             assert FRENCH[key] in text.replace("&#x27;", "'")
         assert f"« {last} »" in text.split(FRENCH["recap_best"])[1]
@@ -70,8 +78,9 @@ def test_a_debate_is_exported_with_its_speakers() -> None:
     turns = (*(Turn("assistant", one) for one in said), Turn("user", "Kant."))
     session = Session("debate", questions_of("kant")[0].text, "spinoza")
     text = markdown(KANT, session, turns, {}, "en")
-    assert "**Kant** : Non." in text
-    assert "**Spinoza** : Voyons." in text
+    assert "**Kant**: Non." in text
+    assert "**Spinoza**: Voyons." in text
+    assert "**Me**: Kant." in text
     assert text.startswith(f"# {questions_of('kant')[0].text_en}\n")
 
 

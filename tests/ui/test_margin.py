@@ -10,10 +10,11 @@ from dialogue.maieuthon import N_EXCHANGES, Remark, remark
 from personas import SCHEMES, get_persona
 from personas.questions import questions_of
 from ui.fragments import card, tools
+from ui.french import FRENCH
 from ui.margin import margin, replies_of
 from ui.panels import modes, panel
 from ui.session import REASONS, Margin, Session, Source, Trail
-from ui.texts import FRENCH, Language
+from ui.texts import Language, tied
 
 KANT = get_persona("kant")
 EVIL = '<img src=x onerror="alert(1)">'
@@ -119,6 +120,7 @@ def test_a_remark_speaks_in_words_and_gives_no_mark(language: Language) -> None:
     read = remark("Je pense que non, parce que cela me nuit.")
     html = words(beside({2: Margin(remark=read)}, language=language, session=MAIEUTHON))
     assert "« Je pense que non, parce que cela me nuit. »" in html
+    assert "«\u00a0Je pense que non" in beside({2: Margin(remark=read)}, language=language, session=MAIEUTHON)
     assert not re.search(r"\d+ ?(/|sur|%|points?)", html)
 
 
@@ -127,6 +129,8 @@ def test_a_maieuthon_says_where_it_is() -> None:
     assert QUESTION.text in words(start)
     assert FRENCH["maieuthon_rules"] in words(start)
     assert 'data-panel="redraw"' in start
+    assert tied(QUESTION.text) in start
+    assert tied(QUESTION.text) != QUESTION.text
     one = remark("Je pense que non.")
     later = panel("fr", KANT, MAIEUTHON, CHAT, {2: Margin(remark=one)})
     assert "Échange 2 sur 5" in words(later)

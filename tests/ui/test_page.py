@@ -1,18 +1,23 @@
 """The page as Gradio serves it, without a browser: no model loaded, no public endpoint, nothing kept."""
 
+import asyncio
 import gc
 import json
 import re
+import weakref
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from gradio.routes import App
 
 from service.health import routes
 from tiers.testing import ScriptedTier
+from ui.actions import Asked, Desk
 from ui.closed import build_closed_page
 from ui.page import build_page
 from ui.texts import FRENCH
@@ -106,6 +111,31 @@ def test_what_a_pupil_has_to_know_is_on_the_first_screen(config: dict[str, Any])
 def test_health_stands_beside_the_page(client: TestClient) -> None:
     assert client.get("/health").json() == {"status": "ok"}
     assert client.get("/ready").status_code == 200
+
+
+async def test_nothing_of_a_closed_tab_stays_within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that was cut looks the same: what is under way then is not disturbed, and a new desk takes its place."""
+    monkeypatch.setattr("ui.page.QUIET_S", 0.02)
+    page = build_page(ScriptedTier())
+    App.create_app(page)
+    (forget,) = [fn.fn for fn in page.fns.values() if any(target[1] == "unload" for target in fn.targets)]
+    (widget,) = [one for one in page.blocks.values() if isinstance(one, gr.State) and isinstance(one.value, Desk)]
+    session = page.state_holder["tab"]
+    desk = session[widget._id]
+    desk.under_way = Asked((), (), "canari-7391")
+    with desk.speaking():
+        await forget(SimpleNamespace(session_hash="tab"))
+        await asyncio.sleep(0.1)
+        assert session[widget._id] is desk
+        session._update_value_in_config(widget._id, "canari-7391")  # as a last frame does
+    left = weakref.ref(desk.under_way)
+    del desk
+    await asyncio.sleep(0.1)
+    gc.collect()
+    assert left() is None
+    assert not session.config_values
+    assert session[widget._id] == Desk()
+    await forget(SimpleNamespace(session_hash="nobody"))
 
 
 def test_two_tiers_make_two_pages() -> None:
