@@ -121,7 +121,7 @@ def _outside_stories(sentences: list[str]) -> list[str]:
 
 # Log odds of a danger from which the card answers in the philosopher's place, and from which the numbers stand above an
 # ordinary answer; docs/safety.md says what each finds and what it costs.
-ODDS, DOUBT = -2.1, -3.0
+ODDS, DOUBT = -1.9, -3.0
 MODEL = load_linear(WEIGHTS_FILE, VERDICTS)
 
 
