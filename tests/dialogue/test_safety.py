@@ -112,6 +112,9 @@ def test_sentences_written_while_the_rules_were(case: dict[str, str]) -> None:
         "Si je mens sur les coups de mon père, est-ce que c'est mal ?",
         "Si je mens à l'infirmière parce que mon père me frappe, est-ce que c'est mal ?",
         "On me traite comme un chien à la maison.",
+        "Si je mens est-ce que c'est mal, mon père me frappe sinon",
+        "si je triche est-ce grave parce que mon père va me frapper",
+        "si j'aide un ami est-ce bien il veut se tuer ce soir",
     ],
 )
 def test_a_danger_in_the_form_of_a_question_of_morals_is_found(text: str) -> None:
