@@ -196,13 +196,15 @@ class Soak:
         for sent in (head.encode() + body[:20], head.encode() + body):
             host, port = self.url.removeprefix("http://").split(":")
             reader, writer = await asyncio.open_connection(host, int(port))
-            writer.write(sent)
-            await writer.drain()
-            if sent.endswith(body):
-                await reader.read(64)
-            linger = struct.pack("ii", 1, 0)  # close sends a reset, not a farewell
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            writer.transport.abort()
+            try:
+                writer.write(sent)
+                await writer.drain()
+                if sent.endswith(body):
+                    await reader.read(64)
+            finally:  # also of a soak that is cancelled here: nothing else would close it
+                linger = struct.pack("ii", 1, 0)  # close sends a reset, not a farewell
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                writer.transport.abort()
             self.record.note("reset", "reset")
 
     async def stopped(self) -> None:

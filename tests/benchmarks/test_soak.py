@@ -1,5 +1,6 @@
 """The soak: every fault ends as it should, the server is at rest afterwards, and a leak is seen."""
 
+import asyncio
 import os
 import signal
 import threading
@@ -81,6 +82,34 @@ def test_an_interrupted_soak_keeps_what_was_sampled(start: Start, shape_gguf: Pa
     assert said["error"].startswith("KeyboardInterrupt")
     assert not said["passed"]
     assert record.samples
+
+
+async def test_a_reset_that_is_cancelled_closes_its_connection(shape_gguf: Path) -> None:
+    """As the soak is stopped in mid-answer: a connection left open would be found by the garbage collector."""
+    left = asyncio.Event()
+    asked = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Read to the end of what comes, answer nothing."""
+        with suppress(ConnectionError):
+            got = await reader.read(2**16)
+            while got and not got.endswith(b"}"):
+                got = await reader.read(2**16)
+            if got:
+                asked.set()
+                await reader.read()
+        if asked.is_set():
+            left.set()
+        writer.transport.abort()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        soak = Soak(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", shape_gguf, 1, seed=3)
+        resetting = asyncio.create_task(soak.reset())
+        await asyncio.wait_for(asked.wait(), 20)
+        resetting.cancel()
+        await asyncio.wait([resetting])
+        await asyncio.wait_for(left.wait(), 20)
+        await soak.close()
 
 
 def test_a_thinned_soak_still_says_how_long_it_lasted() -> None:
