@@ -124,7 +124,8 @@ class LlamaCppEngine:
 
         def open_model(repack: bool) -> LlamaModel:
             sequences = Residents.n_sequences(n_chats)
-            return LlamaModel(path, threads=threads, n_cells=cells, n_seq=sequences, repack=repack)
+            size = header.cache_bytes_per_token
+            return LlamaModel(path, threads=threads, n_cells=cells, n_seq=sequences, repack=repack, cell_bytes=size)
 
         self._model, tuning = open_tuned(
             open_model,

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from engines.base import SamplingParams
 from engines.grammar import to_gbnf
-from engines.host_memory import release_mapping
+from engines.host_memory import give_back_blank_cache, own_mappings, release_mapping
 from errors import EngineError, ModelUnfit
 
 # Both are read when the library is loaded. A dying process must not start a debugger. And threads that wait for each
@@ -154,18 +154,23 @@ class LlamaModel:
         n_cells: Tokens that all sequences hold together.
         n_seq: Number of sequences, at most `N_BATCH`.
         repack: Whether to keep a second copy of the weights, rearranged for steps of a few rows.
+        cell_bytes: What the cache takes for a token, as the file's header says; where it is given, the cache takes
+            memory as tokens come.
 
     Raises:
         ModelUnfit: llama.cpp refuses the file, or the model has more than attention.
         EngineError: There is no memory for the context.
     """
 
-    def __init__(self, path: Path, *, threads: int, n_cells: int, n_seq: int, repack: bool = True) -> None:
+    def __init__(
+        self, path: Path, *, threads: int, n_cells: int, n_seq: int, repack: bool = True, cell_bytes: int = 0
+    ) -> None:
         lib.llama_log_set(_on_log, ctypes.c_void_p())
         lib.llama_backend_init()
         self._lock = threading.Lock()  # text calls against close()
         self._ctx: Any = None
         self.name, self.threads, self.n_cells, self.n_seq = path.name, threads, n_cells, n_seq
+        self._cell_bytes = cell_bytes
         model_params = lib.llama_model_default_params()
         model_params.load_mode = lib.LLAMA_LOAD_MODE_MMAP
         model_params.use_extra_bufts = repack
@@ -217,11 +222,13 @@ class LlamaModel:
         params.kv_unified, params.swa_full = True, True  # sharing without copies; exact rewinds with a sliding window
         params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
         params.n_threads = params.n_threads_batch = self.threads
+        before = own_mappings()
         self._ctx = lib.llama_init_from_model(self._model, params)
         if not self._ctx:
             raise EngineError(
                 f"No context of {self.n_cells} tokens for {self.name}; lower BAF_CACHE_TOKENS.", code="memory_short"
             )
+        give_back_blank_cache(before, lib.llama_n_ctx(self._ctx) * self._cell_bytes)
         self._memory = lib.llama_get_memory(self._ctx)
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:

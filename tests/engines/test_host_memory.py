@@ -1,14 +1,27 @@
 """What a model will take, what is granted, and a clear refusal before anything is loaded."""
 
+import ctypes
 import logging
 import mmap
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+import psutil
 import pytest
 
 from engines.gguf_file import inspect
-from engines.host_memory import check_memory, estimate, granted_bytes, release_mapping
+from engines.host_memory import (
+    check_memory,
+    estimate,
+    give_back_blank_cache,
+    granted_bytes,
+    own_mappings,
+    release_mapping,
+)
 from engines.llama_cpp import LlamaCppEngine
+from engines.llama_model import LlamaModel
 from errors import EngineError
 
 MEMINFO = "MemTotal: 16000000 kB\nMemFree: 100 kB\nMemAvailable: 8000000 kB\n"
@@ -83,3 +96,69 @@ def test_pages_that_nobody_reads_again_are_given_back(tmp_path: Path) -> None:
         assert resident_kb(file) < 200
         assert data[-8:] == b"spinoza "  # and what is read again is there
     assert release_mapping(file) == 0, "nothing is mapped any more"
+
+
+def own_mb() -> float:
+    return psutil.Process().memory_info().rss / 1e6
+
+
+def block(fill: int, *, n_bytes: int = 128_000_000) -> Iterator[int]:
+    """An aligned block as llama.cpp takes them, written over from end to end; its address."""
+    libc, address = ctypes.CDLL(None), ctypes.c_void_p()
+    libc.posix_memalign.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    assert libc.posix_memalign(ctypes.byref(address), 64, n_bytes) == 0
+    ctypes.memset(address, fill, n_bytes)
+    assert address.value
+    yield address.value
+    libc.free(address)
+
+
+def test_a_blank_cache_is_given_back_and_everything_else_stays() -> None:
+    older = block(0)
+    next(older)
+    used, before = own_mb(), own_mappings()
+    blocks = [block(7), block(0), block(0, n_bytes=90_000_000)]
+    full, blank, other = (next(one) for one in blocks)
+    assert own_mb() - used > 300
+    for size in (128_000_000, 50_000_000, 346_000_000):  # the older one, none, and all three
+        expected = 128_000_000 if size == 128_000_000 else 0
+        assert give_back_blank_cache(before, size) == pytest.approx(expected, abs=10_000)
+    assert 200 < own_mb() - used < 230, "128 MB of 346"
+    assert ctypes.string_at(full + 127_999_990, 10) == b"\7" * 10
+    assert ctypes.string_at(blank, 3) + ctypes.string_at(blank + 127_999_997, 3) == bytes(6)
+    ctypes.memset(blank, 9, 128_000_000)  # it can be written to as before
+    assert own_mb() - used > 300
+    ctypes.memset(other + 80_000_000, 1, 1)
+    assert give_back_blank_cache(before, 90_000_000) == 0, "one byte is no zero"
+    assert ctypes.string_at(other + 79_999_999, 3) == b"\0\1\0"
+    for one in [older, *blocks]:
+        assert next(one, None) is None
+
+
+def test_the_two_blocks_of_a_sliding_window_are_found_together() -> None:
+    before = own_mappings()
+    blocks = [block(0, n_bytes=50_000_000), block(0, n_bytes=70_000_000)]
+    assert all(next(one) for one in blocks)
+    assert give_back_blank_cache(before, 120_000_000) == pytest.approx(120_000_000, abs=20_000)
+    for one in blocks:
+        assert next(one, None) is None
+
+
+@pytest.mark.parametrize("window", [False, True])
+def test_an_empty_cache_takes_no_memory(tiny_gguf: Path, gemma_gguf: Path, window: bool) -> None:
+    path = gemma_gguf if window else tiny_gguf
+    answers: list[npt.NDArray[np.float32]] = []
+    for n_cells in (1024, 700_000):  # 179 MB, and 269 MB in two blocks; what llama.cpp notes of them is no blank
+        used, cell = own_mb(), inspect(path).cache_bytes_per_token
+        model = LlamaModel(path, threads=1, n_cells=n_cells, n_seq=2, repack=False, cell_bytes=cell)
+        try:
+            assert own_mb() - used < 120
+            model.reopen()
+            assert own_mb() - used < 120
+            row = model.rows.add(range(5, 15), 0, 0, wanted=True)
+            assert model.decode()
+            answers.append(model.logits(row).copy())
+        finally:
+            model.close()
+    assert np.array_equal(answers[0], answers[1])
