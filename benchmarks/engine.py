@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 import psutil
 import typer
 from rich.console import Console
@@ -187,6 +188,19 @@ def cells(run: Run) -> Iterator[tuple[str, Server, int, int]]:
                     yield f"{server.name}/{pupils}/{number}", server, pupils, number
 
 
+def worked(url: str) -> tuple[float, float]:
+    """Return the seconds that our engine has spent in llama.cpp's decode, and in all else of its steps.
+
+    Raises:
+        EngineError: It does not say.
+    """
+    try:
+        state = httpx.get(f"{url}/state", trust_env=False).json()
+        return float(state["compute_s"]), float(state["python_s"])
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        raise EngineError(f"{url}/state does not answer: {type(error).__name__}.") from None
+
+
 def measure_cell(run: Run, server: Server, workload: load.Workload, key: str, *, warm: bool = True) -> dict[str, Any]:
     """Start a server, send each persona once, let the pupils talk; a server that fails gives `{"error": …}`."""
     log_file = run.start.data_dir / "bench-logs" / f"{key.replace('/', '-')}.log"
@@ -194,7 +208,11 @@ def measure_cell(run: Run, server: Server, workload: load.Workload, key: str, *,
         with running(server.command(run.start), run.url, server.ready, log_file) as (pid, ready_s):
             if warm:
                 asyncio.run(load.warm(run.url, workload, ours=server.ours))
+            before = worked(run.url) if server.ours else None
             found = asyncio.run(load.measure(run.url, workload, pid, ours=server.ours, limit_s=run.limit_s))
+            if before:
+                compute_s, python_s = (now - then for now, then in zip(worked(run.url), before, strict=True))
+                found["python_share"] = round(python_s / (compute_s + python_s), 4)
     except EngineError as error:
         return {"error": str(error)}
     # Each request by itself is for whoever looks into a cell: beside the server's log, not in the result.

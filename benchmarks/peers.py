@@ -33,7 +33,6 @@ FLAGS = ("-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_BUILD_TESTS=
          "-DLLAMA_BUILD_TOOLS=ON", "-DLLAMA_BUILD_SERVER=ON", "-DLLAMA_BUILD_APP=OFF", "-DLLAMA_OPENSSL=OFF",
          "-DLLAMA_USE_PREBUILT_UI=OFF")  # fmt: skip
 CELLS = 16_384  # tokens of context that all pupils share, in every server that can share
-SMALL_CELLS = 8192  # for a host with little memory: eight pupils of this load hold five thousand
 LOAD_LIMIT_S = 900.0  # a first start times its kernels and reads its personas: five minutes for a 7B on two cores
 DYING_S = 0.3  # a server that broke a connection may be about to end
 
@@ -117,7 +116,6 @@ SERVERS = {
         Server("ours", _ours(), "/ready", ours=True),
         Server("ours-repacked", _ours("--kernels", "repacked"), "/ready", ours=True),
         Server("ours-tiled", _ours("--kernels", "tiled"), "/ready", ours=True),
-        Server("ours-tiled-small", _ours("--kernels", "tiled", "--n-cells", str(SMALL_CELLS)), "/ready", ours=True),
         Server("llama-server-defaults", _llama_server()),
         Server("llama-server-tuned", _llama_server(*TUNED)),
         Server("llama-server-tuned-no-repack", _llama_server(*TUNED, "--no-repack")),

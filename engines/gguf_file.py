@@ -9,7 +9,7 @@ Source: the GGUF specification, ggml-org/ggml, docs/gguf.md.
 import mmap
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,14 @@ class TensorInfo:
         shape: Innermost dimension first, as ggml counts.
         type: ggml's name of the type, e.g. "Q8_0".
         n_bytes: Size in the file.
+        offset: Where it begins, in bytes from the beginning of the file.
     """
 
     name: str
     shape: tuple[int, ...]
     type: str
     n_bytes: int
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def _describe(path: Path, reader: _Reader) -> GGUFInfo:
     for _ in range(n_keys):
         key = reader.string()
         values[key] = reader.value()
-    tensors, ends = _read_tensors(reader, n_tensors)
+    tensors = _read_tensors(reader, n_tensors)
     alignment = int(values.get("general.alignment", 32))
     data_start = -(-reader.at // alignment) * alignment
     arch = str(values.get("general.architecture", ""))
@@ -208,9 +210,9 @@ def _describe(path: Path, reader: _Reader) -> GGUFInfo:
         control_tokens=_control_tokens(values),
         pooling=int(values.get(f"{arch}.pooling_type", 0)),
         cache_bytes_per_token=_cache_bytes(values, arch),
-        tensors=tuple(tensors),
+        tensors=tuple(replace(tensor, offset=data_start + tensor.offset) for tensor in tensors),
         n_bytes=len(reader.data),
-        n_bytes_expected=data_start + max(ends) if ends else reader.at,
+        n_bytes_expected=data_start + max(t.offset + t.n_bytes for t in tensors) if tensors else reader.at,
     )
 
 
@@ -226,10 +228,9 @@ def _cache_bytes(values: dict[str, Any], arch: str) -> int:
     return all_heads * (key + value) * 2
 
 
-def _read_tensors(reader: _Reader, count: int) -> tuple[list[TensorInfo], list[int]]:
-    """Return the tensors and where each ends, in bytes from the start of the data."""
+def _read_tensors(reader: _Reader, count: int) -> list[TensorInfo]:
+    """Return the tensors, with offsets from the start of the data."""
     tensors: list[TensorInfo] = []
-    ends: list[int] = []
     for _ in range(count):
         name, n_dims = reader.string(), reader.scalar("<I")
         if n_dims > MAX_DIMS:
@@ -238,9 +239,8 @@ def _read_tensors(reader: _Reader, count: int) -> tuple[list[TensorInfo], list[i
         kind = GGMLQuantizationType(reader.scalar("<I"))
         n_block, n_bytes_block = GGML_QUANT_SIZES[kind]
         n_bytes = _n_entries(shape) // n_block * n_bytes_block
-        tensors.append(TensorInfo(name, shape, kind.name, n_bytes))
-        ends.append(reader.scalar("<Q") + n_bytes)
-    return tensors, ends
+        tensors.append(TensorInfo(name, shape, kind.name, n_bytes, reader.scalar("<Q")))
+    return tensors
 
 
 def _n_entries(shape: Sequence[int]) -> int:

@@ -6,7 +6,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 
 from engines.gguf_file import GGUFInfo
@@ -80,7 +80,8 @@ def granted_bytes(cgroup: Path = CGROUP, meminfo: Path = MEMINFO) -> int:
         if (cgroup / limit).is_file():
             text = (cgroup / limit).read_text(encoding="ascii").strip()
             if text.isdigit():
-                inside = dict(line.split() for line in (cgroup / stat).read_text(encoding="ascii").splitlines())
+                said = (cgroup / stat).read_text(encoding="ascii") if (cgroup / stat).is_file() else ""
+                inside = dict(line.split() for line in said.splitlines())
                 # Both are given back at need; mapped weights that are read often stand in the second.
                 cached = sum(int(inside.get(name, 0)) for name in ("inactive_file", "active_file"))
                 taken = int((cgroup / used).read_text(encoding="ascii")) - cached
@@ -95,7 +96,11 @@ def release_mapping(path: Path) -> int:
     What llama.cpp has rearranged into a copy it never reads from the file again: for a 7B these are 3.3 GB. What it
     does read again comes back by itself, page by page, from the system's cache.
     """
-    return sum(_give_back(start, end) for start, end in _mappings(os.fspath(path.resolve())))
+    try:
+        return sum(_give_back(start, end) for start, end in _mappings(os.fspath(path.resolve())))
+    except (OSError, ValueError) as error:
+        logger.warning("the pages of %s stay in memory: %s", path.name, error)
+        return 0
 
 
 def give_back_blank_cache(before: Ranges, n_bytes: int) -> int:
@@ -103,35 +108,38 @@ def give_back_blank_cache(before: Ranges, n_bytes: int) -> int:
 
     It writes over the whole cache of a context, so that the system holds all of it from the start: for a 7B and 16,384
     tokens 2.15 GB. A page that was given back reads as zeros and comes back when it is written: the cache takes what
-    its tokens need. It is one block, two with a sliding window, found by its size; whatever is not blank stays.
+    its tokens need. It is one block, two with a sliding window, found by its size; only zeros are given back. Where
+    the system does not let us look, the pages stay.
 
     Args:
         before: What `own_mappings` said before the context was made.
         n_bytes: Of the cache.
     """
-    if not (MEM.is_file() and os.access(MEM, os.R_OK)):  # not Linux: the pages stay
-        return 0
-    with MEM.open("rb", buffering=0) as file:
-        memory = file.fileno()
-        blocks = [block for start, end in _without(own_mappings(), before) for block in _blocks(memory, start, end)]
-        for count in (1, 2):
-            for chosen in combinations(blocks, count):
-                if abs(sum(end - start for start, end in chosen) - n_bytes) < MB and all(
-                    _is_blank(memory, start, end) for start, end in chosen
-                ):
-                    return sum(_give_back(start, end) for start, end in chosen)
+    try:
+        with MEM.open("rb", buffering=0) as file:
+            memory = file.fileno()
+            blocks = [block for start, end in _without(own_mappings(), before) for block in _blocks(memory, start, end)]
+            for chosen in chain(combinations(blocks, 1), combinations(blocks, 2)):
+                if abs(sum(end - start for start, end in chosen) - n_bytes) < MB:
+                    return sum(_give_back_zeros(memory, start, end) for start, end in chosen)
+    except (OSError, ValueError) as error:
+        logger.info("the cache's pages stay in memory: %s", error)
     return 0
 
 
 def own_mappings() -> Ranges:
-    """Return the addresses that this process uses without a file, as (start, end)."""
-    return _mappings("")
+    """Return the addresses that this process uses without a file, as (start, end); none where nobody says."""
+    try:
+        return _mappings("")
+    except (OSError, ValueError):
+        return []
 
 
 def _mappings(name: str) -> Ranges:
     """Address ranges of this process that map the file of that name, in order; those of no file for an empty one."""
     found = []
-    for line in MAPS.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if MAPS.is_file() else ():
+    said = MAPS.read_text(encoding="utf-8", errors="surrogateescape") if MAPS.is_file() else ""
+    for line in said.split("\n")[:-1]:  # a file's name may hold any other sign that ends a line
         where, *rest = line.split(maxsplit=5)
         if (rest[4] if len(rest) > 4 else "") == name:
             start, end = (int(part, 16) for part in where.split("-"))
@@ -175,17 +183,17 @@ def _blocks(memory: int, start: int, end: int) -> Iterator[tuple[int, int]]:
             start += PAGE
 
 
-def _is_blank(memory: int, start: int, end: int) -> bool:
-    """Whether there are only zeros; read through the system, which says no where a plain read would end the process."""
-    read, zeros = bytearray(2**20), bytes(2**20)
-    try:
-        for at in range(start, end, len(zeros)):
-            size = min(len(zeros), end - at)
-            if os.preadv(memory, [memoryview(read)[:size]], at) != size or not read.startswith(zeros[:size]):
-                return False
-    except OSError:
-        return False
-    return True
+def _give_back_zeros(memory: int, start: int, end: int) -> int:
+    """Give back what holds zeros alone, piece by piece, each right after it was read: nobody else may write meanwhile.
+
+    Read through the system, which says no where a plain read would end the process.
+    """
+    read, zeros, given = bytearray(2**20), bytes(2**20), 0
+    for at in range(start, end, len(zeros)):
+        size = min(len(zeros), end - at)
+        if os.preadv(memory, [memoryview(read)[:size]], at) == size and read.startswith(zeros[:size]):
+            given += _give_back(at, at + size)
+    return given
 
 
 def _give_back(start: int, end: int) -> int:
@@ -194,8 +202,7 @@ def _give_back(start: int, end: int) -> int:
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     if libc.madvise(start, end - start, MADV_DONTNEED) == 0:
         return end - start
-    logger.warning("%d MB stay in memory: %s", (end - start) // MB, os.strerror(ctypes.get_errno()))
-    return 0
+    raise OSError(ctypes.get_errno(), "madvise")
 
 
 def check_memory(need: MemoryNeed, granted: int, name: str) -> None:

@@ -119,7 +119,8 @@ class LlamaCppEngine:
         threads = threads or granted_cpus()
         granted = granted_bytes()
         check_memory(estimate(header, n_cells=cells, n_rows=N_BATCH, repack=kernels == "repacked"), granted, path.name)
-        key = model_key(path, library=llama_cpp.__version__, cache="f16", flash=True, swa_full=True)
+        offsets = [tensor.offset for tensor in header.tensors]
+        key = model_key(path, offsets, library=llama_cpp.__version__, cache="f16", flash=True, swa_full=True)
         n_chats = max_active + N_RESTING
 
         def open_model(repack: bool) -> LlamaModel:
@@ -135,6 +136,7 @@ class LlamaCppEngine:
             kernels=kernels,
             stopped=stopped,
         )
+        need = estimate(header, n_cells=cells, n_rows=N_BATCH, repack=tuning.kernels == "repacked")
         self.costs = tuning.costs
         self._stats = EngineStats()
         self._residents = Residents(
@@ -142,7 +144,7 @@ class LlamaCppEngine:
             n_chats=n_chats,
             prefix_cells=cells - n_ctx,
             files=PrefixFiles(cache_dir / "prefixes", key) if cache_dir else None,
-            park_bytes=min(PARK_BYTES, granted // 10),
+            park_bytes=max(0, min(PARK_BYTES, granted // 10, granted - need.total)),
         )
         self._format = PromptFormat(self._model)
         self._warn_of(header)
@@ -158,7 +160,8 @@ class LlamaCppEngine:
         self._thread.start()
         atexit.register(self.close)  # a step that is under way while the process ends would crash it
         logger.info(
-            "%s ready in %.2f s: %d threads, %d tokens a chat, %d in all, %d answers at once, pauses up to %.1f s",
+            "%s ready in %.2f s: %d threads, %d tokens a chat, %d in all, %d answers at once, pauses up to %.1f s "
+            "at the speed measured",
             path.name, time.monotonic() - started, threads, n_ctx, cells, max_active,
             self.costs.pause_s(max_active),
         )  # fmt: skip
@@ -294,8 +297,7 @@ class LlamaCppEngine:
             self._compute()
         for slot, row in wanted:
             self._draw(slot, row)
-        for prefix in {slot.prefix for slot in self._slots if slot.prefix and slot.prefix.ready}:
-            self._residents.save(prefix)
+        self._residents.save_read()
         for slot in list(self._slots):
             self._advance(slot)
 
@@ -357,6 +359,7 @@ class LlamaCppEngine:
         if not readings and answering:  # those who have waited longest
             answering.sort(key=lambda slot: slot.turn)
             del answering[self.costs.answers_at_once(len(answering)) :]
+        turns = [(slot, slot.turn) for slot in answering]
         for slot in answering:
             assert slot.answer is not None and slot.sequence is not None  # noqa: S101, PT018 - for the type checker
             token = slot.answer.sampled[-1]
@@ -364,7 +367,10 @@ class LlamaCppEngine:
             slot.turn = self._stats.steps
             self._note(slot.sequence, (token,))
         waiting = sum(len(reading.ids) - len(reading.sequence.tokens) for reading in readings)
-        left = prompt_rows(self.costs, rows.count, waiting, rows.capacity, self._stats.slowdown)
+        # Who was left out of the step before, where answers take turns, has waited for that one already.
+        now, before = time.monotonic(), self._stats.steps - 1
+        waited = max((now - slot.spoke for slot, last in turns if slot.spoke and last < before), default=0.0)
+        left = prompt_rows(self.costs, rows.count, waiting, rows.capacity, self._stats.slowdown, waited)
         for reading in sorted(readings):
             sequence, position = reading.sequence, len(reading.sequence.tokens)
             part = reading.ids[position : position + left]
@@ -404,6 +410,9 @@ class LlamaCppEngine:
         count = self._model.rows.count
         started = time.perf_counter()
         done = self._model.decode()
+        while not done and self._residents.evict_one():  # nothing has changed: the same step is tried again
+            logger.warning("llama.cpp found no cells for %d rows; a chat that rests made room", count)
+            done = self._model.decode()
         taken = time.perf_counter() - started
         if not done:
             raise EngineError("llama.cpp found no free cells where there are some; the context is made anew.")
@@ -421,7 +430,10 @@ class LlamaCppEngine:
         slot.spoke = now
         try:
             answer.draw(row)
-        except EngineError as error:
+        except Exception as error:
+            if not isinstance(error, EngineError):  # as in `_begin`
+                logger.error("request %d: %s at %s", slot.job.number, type(error).__name__, place_of(error))
+                error = EngineError("The answer broke off; the log says where.")
             self._end(slot, error)
             return
         if answer.reason is None:

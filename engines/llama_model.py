@@ -167,6 +167,8 @@ class LlamaModel:
     ) -> None:
         lib.llama_log_set(_on_log, ctypes.c_void_p())
         lib.llama_backend_init()
+        if not 0 < n_seq <= N_BATCH:
+            raise EngineError(f"{n_seq} sequences: llama.cpp knows {N_BATCH} at most; lower BAF_MAX_ACTIVE.")
         self._lock = threading.Lock()  # text calls against close()
         self._ctx: Any = None
         self.name, self.threads, self.n_cells, self.n_seq = path.name, threads, n_cells, n_seq
@@ -216,7 +218,8 @@ class LlamaModel:
             EngineError: There is no memory for it; the model cannot be used any more.
         """
         if self._ctx:
-            lib.llama_free(self._ctx)
+            gone, self._ctx = self._ctx, None
+            lib.llama_free(gone)
         params = lib.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = self.n_cells, N_BATCH, N_BATCH, self.n_seq
         params.kv_unified, params.swa_full = True, True  # sharing without copies; exact rewinds with a sliding window
@@ -228,8 +231,9 @@ class LlamaModel:
             raise EngineError(
                 f"No context of {self.n_cells} tokens for {self.name}; lower BAF_CACHE_TOKENS.", code="memory_short"
             )
-        give_back_blank_cache(before, lib.llama_n_ctx(self._ctx) * self._cell_bytes)
         self._memory = lib.llama_get_memory(self._ctx)
+        if self._cell_bytes:
+            give_back_blank_cache(before, lib.llama_n_ctx(self._ctx) * self._cell_bytes)
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Ids of a text; control pieces written in it are found only when `special` is set."""

@@ -1,4 +1,4 @@
-"""System prompts that were read once, on disk: the next start restores them in milliseconds. Knows files, no model.
+"""System prompts that were read once, on disk: the next start restores them at once. Knows files, no model.
 
 llama.cpp tells two models apart by their shapes alone and ends the process on a truncated file. So a file here carries
 a key of everything that its bytes depend on and a checksum of them; one that does not fit is removed and made again.
@@ -22,24 +22,25 @@ logger = logging.getLogger(__name__)
 MAGIC = b"BAFSTATE1\n"
 KEPT = 24  # files, over all models; the least recently used go first
 PARTIAL_S = 3600.0
-SAMPLES, SAMPLE_BYTES = 64, 65_536  # of a model file
+SAMPLE_BYTES = 16_384  # of each tensor
 
 
-def model_key(path: Path, **facts: object) -> str:
+def model_key(path: Path, offsets: Sequence[int], **facts: object) -> str:
     """Return a key of a model file and of what else its states depend on.
 
-    64 samples spread over the file and its size stand for its bytes: reading all of 4 GB would take longer than reading
-    the prompts anew, and another training changes every tensor.
+    Its size, its header and the beginning of every tensor stand for its bytes: reading all of 4 GB would take longer
+    than reading the prompts anew, and a training changes whole tensors, if perhaps not all.
 
     Args:
         path: The model.
+        offsets: Where its tensors begin, in bytes.
         facts: Versions and settings, e.g. the type of the cache.
     """
     size = path.stat().st_size
     found = hashlib.sha256(json.dumps([size, facts], sort_keys=True, default=str).encode())
     with path.open("rb") as file:
-        for sample in range(SAMPLES):
-            file.seek(max(size - SAMPLE_BYTES, 0) * sample // (SAMPLES - 1))
+        for offset in (0, *offsets):
+            file.seek(offset)
             found.update(file.read(SAMPLE_BYTES))
     return found.hexdigest()[:32]
 

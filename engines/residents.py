@@ -35,12 +35,14 @@ class Prefix:
         sequence: Holds it, or the part that was read so far.
         pinned: It was asked for by name, and goes after the others.
         wanted: How many requests wait for it to be read.
+        saved: It came from its file, or was given to be written.
     """
 
     ids: tuple[int, ...]
     sequence: CachedSequence
     pinned: bool = False
     wanted: int = 0
+    saved: bool = False
 
     @property
     def ready(self) -> bool:
@@ -117,11 +119,12 @@ class Residents:
             found.pinned |= pinned
         return found
 
-    def save(self, prefix: Prefix) -> None:
-        """Write a system prompt that was read to its file, beside the work: a slow disk must not stop the answers."""
-        if self._files:
-            state = self._model.state(prefix.sequence.id)
-            self._writer.submit(self._files.save, prefix.ids, state)
+    def save_read(self) -> None:
+        """Write the system prompts that were read to their files, beside the work: a slow disk stops no answer."""
+        for prefix in self.prefixes.values():
+            if self._files and prefix.ready and not prefix.saved:
+                self._writer.submit(self._files.save, prefix.ids, self._model.state(prefix.sequence.id))
+                prefix.saved = True
 
     def close(self) -> None:
         """Finish what is being written."""
@@ -158,9 +161,16 @@ class Residents:
 
     def make_room(self, n_cells: int) -> bool:
         """Move resting chats away until `n_cells` are free; False when there are not enough even so."""
-        while self.cells.n_free < n_cells and self._idle:
-            self._evict(next(iter(self._idle)))
+        while self.cells.n_free < n_cells and self.evict_one():
+            pass
         return self.cells.n_free >= n_cells
+
+    def evict_one(self) -> bool:
+        """Move the chat that has rested longest away; False when none rests."""
+        if not self._idle:
+            return False
+        self._evict(next(iter(self._idle)))
+        return True
 
     def forget(self) -> None:
         """Start anew on an empty context; what lies in host memory and in files stays good."""
@@ -184,11 +194,12 @@ class Residents:
             del self.prefixes[oldest.ids]
             self.cells.close(oldest.sequence)
         prefix = self.prefixes[ids] = Prefix(ids, self._open())
+        started = time.perf_counter()
         state = self._files.load(ids) if self._files else None
         if state is not None and self.make_room(len(ids)):
-            started = time.perf_counter()
             if self._model.restore(prefix.sequence.id, state) and self._model.length(prefix.sequence.id) == len(ids):
                 self.cells.adopt(prefix.sequence, ids)
+                prefix.saved = True
                 logger.info("a system prompt of %d tokens was restored in %.1f ms", len(ids),
                             1000 * (time.perf_counter() - started))  # fmt: skip
             else:

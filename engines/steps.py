@@ -82,7 +82,9 @@ def cheapest_quantum(rows: Sequence[int], seconds: Sequence[float]) -> int:
     return min(n for n, each in price.items() if each <= 1.15 * best)
 
 
-def prompt_rows(costs: StepCosts, answering: int, waiting: int, cap: int, slowdown: float = 1.0) -> int:
+def prompt_rows(
+    costs: StepCosts, answering: int, waiting: int, cap: int, slowdown: float = 1.0, waited: float = 0.0
+) -> int:
     """Return how many rows of waiting prompts to add to a step.
 
     The largest total that is a multiple of the quantum and keeps the step under the allowed pause; a few rows where
@@ -94,11 +96,12 @@ def prompt_rows(costs: StepCosts, answering: int, waiting: int, cap: int, slowdo
         waiting: Rows that the prompts still need.
         cap: Most rows of a step.
         slowdown: How much longer steps take now than when they were measured.
+        waited: Seconds for which one of the running answers has paused already.
     """
     room = min(waiting, cap - answering)
     if room <= 0:
         return 0
-    limit = costs.pause_s(answering, slowdown) if answering else max(costs.pause_s(1), ALONE_S)
+    limit = costs.pause_s(answering, slowdown) - waited if answering else max(costs.pause_s(1), ALONE_S)
     if costs.of(answering + room) * slowdown <= limit:
         return room
     first = (answering // costs.quantum + 1) * costs.quantum

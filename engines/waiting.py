@@ -210,13 +210,14 @@ class WaitingLine:
     def _refuse_in_time(self, job: Job) -> None:
         waiting = self.n_waiting
         full = self._served + waiting >= self.places + self.size
-        busy = EngineBusy(f"{waiting} requests wait already, the most allowed; ask again later.")
+        eta = self._eta(self._place_of(job.client) - self._free)
+        busy = EngineBusy(f"{waiting} requests wait already, the most allowed; ask again later.", retry_after_s=eta)
         most = max(([one for one in jobs if one.params] for jobs in self._waiting.values()), key=len, default=[])
         if full and (job.client in self._waiting or len(most) < 2):
             raise busy
-        eta = self._eta(self._place_of(job.client) - self._free)
         if job.deadline is not None and eta and time.monotonic() + eta > job.deadline:
-            raise EngineBusy(f"A place comes free in about {eta:.0f} s, later than this request may wait.")
+            said = f"A place comes free in about {eta:.0f} s, later than this request may wait."
+            raise EngineBusy(said, retry_after_s=eta)
         if full:
             self._leave(most[-1])
             most[-1].send(busy)

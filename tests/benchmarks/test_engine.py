@@ -22,6 +22,7 @@ from benchmarks.engine import (
     measure_cell,
     wait_until_alone,
     weights_of,
+    worked,
 )
 from benchmarks.load import Counter, make_workload
 from benchmarks.machine import circumstances
@@ -93,6 +94,14 @@ def test_a_resumed_matrix_skips_what_is_finished(run: Run, count: Counter, tmp_p
 def test_a_server_killed_in_mid_answer_is_reported(run: Run, count: Counter) -> None:
     found = measure_cell(run, IS_KILLED, make_workload(count, 1), "killed", warm=False)
     assert found["error"].startswith("The server died with status 9")
+
+
+def test_a_cell_of_ours_says_how_much_of_its_steps_is_python(start: Start, count: Counter) -> None:
+    only = Run(start, (1,), (SERVERS["ours"],), rounds=1, turns=1, limit_s=60, patience_s=0)
+    found = measure_cell(only, SERVERS["ours"], make_workload(count, 1, turns=1), "python-share")
+    assert 0 < found["python_share"] < 1
+    with pytest.raises(EngineError, match=r"/state does not answer: ConnectError"):
+        worked("http://127.0.0.1:9")
 
 
 def test_results_of_another_run_are_not_mixed(run: Run, tmp_path: Path) -> None:
@@ -267,6 +276,8 @@ def test_targets_compare_what_was_measured_in_one_round(data: dict[str, Any]) ->
     assert table.beside_peers(data, 8, table.FIRST, best=min) == pytest.approx([1 / 4, 1 / 5])
     assert found["resident GB at 8, tiled kernels"] == (None, "not measured")
     assert found["start with persona files, seconds beyond loading"][1] == "met"
+    data["cells"] |= {"ours-tiled/8/1": cell(9.0, 1.0, rss_peak_gb=6.7), "ours-tiled/8/2": cell(9.0, 1.0)}
+    assert table.newest(data, "ours-tiled", 8, table.MEMORY) == 5.0, "what the code takes now"
 
 
 def test_the_page_and_the_plot_are_written(data: dict[str, Any], tmp_path: Path) -> None:

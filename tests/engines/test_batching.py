@@ -5,6 +5,7 @@ import gc
 import json
 import logging
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -166,9 +167,13 @@ async def test_leaving_frees_the_cells_at_the_next_step(open_engine: Open, share
             count += isinstance(event, Token)
             if count >= share * budget:
                 break
-    await answer(engine, ask("Loi ?"), replace(LIKELIEST, max_tokens=2))
-    assert engine.stats.active == 0
+    steps = engine.stats.steps
+    while engine.stats.active:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    assert engine.stats.steps - steps <= 2, "the one under way, and the one that lets it go"
+    assert not engine._residents.active
     assert engine._residents.n_available() == before
+    await answer(engine, ask("Loi ?"), replace(LIKELIEST, max_tokens=2))
 
 
 async def test_leaving_while_others_go_on(open_engine: Open) -> None:
@@ -325,6 +330,37 @@ async def test_a_system_prompt_survives_a_restart(
     assert file.stat().st_size > 0  # made again
 
 
+async def test_a_system_prompt_is_saved_though_who_asked_has_left(open_engine: Open, tmp_path: Path) -> None:
+    engine = open_engine(cache_dir=tmp_path)
+    ids = tuple(engine._format.prefix(KANT))
+    prefix = engine._residents.prefix(ids)  # no request waits for it: the worker is at rest
+    assert prefix is not None
+    engine._model.read(ids, 0, prefix.sequence.id)
+    engine._residents.make_room(len(ids))
+    engine._residents.cells.extend(prefix.sequence, ids)
+    await answer(engine, ask("Libre ?"))
+    engine.close()
+    assert list((tmp_path / "prefixes").glob("*.prefix"))
+
+
+async def test_where_llama_finds_no_cells_a_resting_chat_makes_room(
+    open_engine: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cells that our count knows nothing of: the step is tried again, nobody loses his answer."""
+    engine = open_engine(n_ctx=512, n_cells=1024)
+    for number in range(3):
+        await answer(engine, ask(f"Question {number} " + "loi " * 60))
+    assert engine.stats.resting == 3
+    cells, position = engine._residents.cells, 0
+    while (left := cells.n_free - position - 20) > 0:
+        engine._model.read([5] * min(250, left), position, engine._residents._scratch)
+        position += min(250, left)
+    said, _ = await answer(engine, ask("Libre ? " + "raison " * 120))
+    assert said
+    assert "a chat that rests made room" in caplog.text
+    assert engine.stats.failures == 0
+
+
 async def test_a_state_of_other_shapes_under_the_right_name_is_read_anew(
     open_engine: Open, tmp_path: Path, gemma_gguf: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -442,6 +478,45 @@ async def test_a_failed_step_is_told_to_all_and_the_context_is_made_anew(open_en
     assert after == before
     assert engine.stats.rows - rows < 24 + 12
     assert usage.cached_tokens > 0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_whatever_happens_every_request_ends_exactly_once(open_engine: Open, tmp_path: Path, seed: int) -> None:
+    """Whole answers, closed tabs, deadlines, a full line and failed steps, in any order."""
+    engine = open_engine(kind=FaultyEngine, cache_dir=tmp_path, queue_size=12, max_active=4)
+    chance = random.Random(seed)  # noqa: S311 - nothing secret
+
+    async def one(number: int, how: str) -> list[str]:
+        await asyncio.sleep(chance.uniform(0, 0.3))
+        ends: list[str] = []
+        text = "Une panne ?" if how == "fails" else f"Question {number} ?"
+        deadline = chance.uniform(0.001, 0.1) if how == "late" else None
+        params = replace(DRAWN, max_tokens=chance.randint(1, 60))
+        stream = engine.stream(ask(text), params, client=str(number % 5), deadline_s=deadline)
+        try:
+            async with aclosing(stream) as events:
+                async for event in events:
+                    ends += ["finished"] * isinstance(event, Finished)
+                    if how == "leaves" and isinstance(event, Token):
+                        return [*ends, "left"]
+        except EngineError as error:
+            ends.append(error.code)
+        return ends
+
+    kinds = chance.choices(["whole", "leaves", "late", "fails"], [6, 3, 3, 1], k=60)
+    ends = await asyncio.gather(*(one(number, how) for number, how in enumerate(kinds)))
+    assert [len(each) for each in ends] == [1] * 60
+    said = {each[0] for each in ends}
+    assert {"finished", "left", "engine_failed"} <= said <= {
+        "finished", "left", "engine_failed", "engine_busy", "engine_timeout",
+    }  # fmt: skip
+    while engine.stats.active:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    known = engine._residents
+    held = [*known._idle, *(prefix.sequence for prefix in known.prefixes.values())]
+    assert (engine.stats.waiting, known.active) == (0, set())
+    assert known.cells.n_free == known.cells.n_cells - known.cells.n_held(held)
+    assert all(prefix.wanted == 0 for prefix in known.prefixes.values())
 
 
 async def test_an_engine_that_cannot_start_anew_tells_all(open_engine: Open) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engines.gguf_file import inspect
 from engines.prefix_files import KEPT, PrefixFiles, model_key
 
 IDS = (1, 5, 9)
@@ -106,16 +107,18 @@ def test_the_oldest_files_go(files: PrefixFiles) -> None:
     assert files.path((0,)).name not in names
 
 
-def test_the_key_follows_the_model_and_the_settings(tmp_path: Path) -> None:
+def test_the_key_follows_every_tensor_and_the_settings(tmp_path: Path, tiny_gguf: Path) -> None:
+    offsets = [tensor.offset for tensor in inspect(tiny_gguf).tensors]
     first = tmp_path / "a.gguf"
-    first.write_bytes(bytes(10_000_000))
-    key = model_key(first, cache="f16")
-    assert key == model_key(first, cache="f16")
-    assert key != model_key(first, cache="q8_0")
-    changed = bytearray(10_000_000)
-    changed[-5] = 1
-    first.write_bytes(changed)
-    assert key != model_key(first, cache="f16")
+    first.write_bytes(tiny_gguf.read_bytes())
+    key = model_key(first, offsets, cache="f16")
+    assert key == model_key(first, offsets, cache="f16")
+    assert key != model_key(first, offsets, cache="q8_0")
+    for offset in offsets:  # a training may change one kind of tensor alone
+        changed = bytearray(tiny_gguf.read_bytes())
+        changed[offset] ^= 1
+        first.write_bytes(changed)
+        assert key != model_key(first, offsets, cache="f16")
     small = tmp_path / "b.gguf"
     small.write_bytes(b"GGUF")
-    assert model_key(small) != model_key(first)
+    assert model_key(small, []) != model_key(first, [])

@@ -41,6 +41,16 @@ def test_nobody_is_kept_waiting_by_a_full_step() -> None:
     assert prompt_rows(TILED, 256, 500, 256) == 0
 
 
+def test_who_has_waited_for_a_turn_waits_less_for_a_prompt() -> None:
+    costs = StepCosts((1, 4, 8, 16, 32), (0.2, 0.5, 0.9, 1.4, 2.8), 16)
+    most = costs.pause_s(8)
+    for waited in (0.0, 0.4, 0.9):
+        rows = prompt_rows(costs, 8, 200, 256, waited=waited)
+        assert waited + costs.of(8 + rows) <= most or rows == PROGRESS_ROWS
+    assert prompt_rows(costs, 8, 200, 256, waited=5.0) == PROGRESS_ROWS, "a prompt always advances"
+    assert prompt_rows(costs, 8, 200, 256, waited=0.9) < prompt_rows(costs, 8, 200, 256)
+
+
 def test_costs_between_and_beyond_what_was_measured() -> None:
     assert TILED.of(12) == pytest.approx(0.621)
     assert TILED.of(96) == pytest.approx(1.395)

@@ -149,8 +149,9 @@ async def test_the_full_line_and_the_one_that_would_come_too_late() -> None:
         line.submit(job(deadline=asyncio.get_running_loop().time() + 1))
     line.submit(job())
     line.submit(job())
-    with pytest.raises(EngineBusy, match="2 requests wait already"):
+    with pytest.raises(EngineBusy, match="2 requests wait already") as busy:
         line.submit(job())
+    assert busy.value.retry_after_s == pytest.approx(30.0), "who is answered, and two in line"
     line.submit(job(), bounded=False)
 
 
