@@ -253,7 +253,9 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
     (
         "insult",
         (
-            r"\b(?:ta gueule|tg\b|ferme[- ]la|ferme ta|nique|ntm\b|fdp\b|connards?|connasse"
+            # « La mort ferme la porte » has an object, « ferme la » has none.
+            r"\b(?:ta gueule|tg\b|ferme-la\b|ferme la(?=\W*$| ?[.!?,;]| (?:stp|svp|un peu|toi|kant|spinoza|bergson"
+            r"|sale|gros|vieux|espece|putain|robot)\b)|ferme ta|nique|ntm\b|fdp\b|connards?|connasse"
             r"|encule\w*|salope?s?|debile mental|batar|enfoire\w*"
             r"|trou du cul|mange tes morts|va te faire|casse[- ]toi|pd\b|creve (?:donc|charogne|sale)|va crever)\b"
             # Words that a pupil also thinks about (« un salaud, pour Sartre »): here they are thrown at somebody.
@@ -263,7 +265,7 @@ _WRITTEN: tuple[tuple[LimitKind, str], ...] = (
             r"|(?:^|[.!?,;:] ?|\b(?:mais|oh|eh|toi|bon|allez|vas[- ]y|wesh|putain|kant|spinoza|bergson) )la ferme\b"
             r"(?=\W*$| ?[.!,;]| (?:stp|svp|un peu|avec|toi|kant|spinoza|bergson|sale|gros|vieux|espece|putain|robot)\b)"
             r"|\bsale (?:con|robot|type|race|vieux|blaireau|\w+ard)\b"
-            rf"|{_YOU_ARE}(?:cons?\b|conne|debile|cretin|imbecile|merde|naze|pourri|grosse? merde)"
+            rf"|{_YOU_ARE}(?:cons?\b|connes?\b|debile|cretin|imbecile|merde|naze|pourri|grosse? merde)"
             rf"|{_THEE}(?:{_YOU_ARE}(?:nuls?\b|idiot|stupide|bete\b|inutile)"
             r"|\b(?:tu|vous) (?:ne )?(?:sers?|servez) (?:vraiment )?a rien)|\bmon cul\b|\bje t'emmerde"
             r"|\b(?:tu|vous) (?:me )?(?:saoules|casses les|fais chier|pues)\b|\bquel (?:con|idiot"

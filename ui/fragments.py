@@ -11,7 +11,7 @@ from typing import Literal
 
 from personas import PERSONAS, Persona
 from tiers.base import TierStatus
-from ui.texts import Language, text, text_of_code
+from ui.texts import Language, text, text_of_code, tied
 from ui.turns import starters_of
 
 PORTRAITS = Path(__file__).parent / "portraits"
@@ -70,7 +70,7 @@ def _card(persona: Persona, language: Language, chosen: bool) -> str:
         f'style="--own:{escape(persona.accent)}"><span class="portrait">{portrait(persona.key)}</span>'
         f'<span class="who"><span class="name">{escape(persona.short_name)}</span>'
         f'<span class="dates">{escape(persona.dates.replace("-", "–"))}</span>'
-        f'<span class="tagline">{escape(tagline)}</span></span></button>'
+        f'<span class="tagline">{escape(_said(language, tagline))}</span></span></button>'
     )
 
 
@@ -103,7 +103,7 @@ def starters(language: Language, persona: Persona, *, shown: bool) -> str:
     if not shown:
         return ""
     chips = "".join(
-        f'<button type="button" class="chip" data-starter="{number}">{escape(question)}</button>'
+        f'<button type="button" class="chip" data-starter="{number}">{escape(_said(language, question))}</button>'
         for number, question in enumerate(starters_of(persona, language))
     )
     return (
@@ -111,6 +111,11 @@ def starters(language: Language, persona: Persona, *, shown: bool) -> str:
         f'<div class="chips" role="group" aria-labelledby="starters-title">{chips}'
         f'<button type="button" class="surprise" data-starter="surprise">{text(language, "surprise")}</button></div>'
     )
+
+
+def _said(language: Language, words: str) -> str:
+    """A persona's words with the spaces of their language."""
+    return tied(words) if language == "fr" else words
 
 
 def tools(language: Language, *, shown: bool) -> str:

@@ -10,7 +10,7 @@ from dialogue.conversation import Turn
 from personas import PERSONAS, SCHEMES, Persona
 from ui.recap import recap_words, remark_words, scheme_name
 from ui.session import REASONS, Margin, Session, Source, Trail, is_over, last_place
-from ui.texts import Language, text
+from ui.texts import Language, text, tied
 
 BACK = (
     '<svg viewBox="0 0 24 24" width="16" height="16" aria-hidden="true" fill="none" stroke="currentColor" '
@@ -62,16 +62,16 @@ def _scheme(language: Language, here: Margin) -> str:
         return ""
     name = scheme_name(language, scheme)
     filled = (
-        f'<dt>{text(language, "scheme_here")}</dt><dd lang="fr" class="filled">{escape(here.filled)}</dd>'
+        f'<dt>{text(language, "scheme_here")}</dt><dd lang="fr" class="filled">{escape(tied(here.filled))}</dd>'
         if here.filled
         else ""
     )
     return (
         f'<details class="sheet" name="sheet"><summary class="scheme">{text(language, "scheme")} '
         f'<b>{escape(name)}</b></summary><div class="sheet-body"><h3>{escape(name)}</h3><dl>'
-        f'<dt>{text(language, "scheme_form")}</dt><dd lang="fr" class="canon">{escape(scheme.form)}</dd>{filled}'
-        f'<dt>{text(language, "scheme_example")}</dt><dd lang="fr">{escape(scheme.example)}</dd>'
-        f'<dt>{text(language, "scheme_trap")}</dt><dd lang="fr">{escape(scheme.fallacy)}</dd>'
+        f'<dt>{text(language, "scheme_form")}</dt><dd lang="fr" class="canon">{escape(tied(scheme.form))}</dd>{filled}'
+        f'<dt>{text(language, "scheme_example")}</dt><dd lang="fr">{escape(tied(scheme.example))}</dd>'
+        f'<dt>{text(language, "scheme_trap")}</dt><dd lang="fr">{escape(tied(scheme.fallacy))}</dd>'
         f"<dt>{text(language, 'scheme_worth')}</dt><dd>{text(language, f'validity_{scheme.validity}')}</dd>"
         "</dl></div></details>"
     )

@@ -116,6 +116,8 @@ def test_ordinary_questions_pass(text: str) -> None:
         "Quand tu obéis sans réfléchir, tu es une machine ?",
         # insult: words of the course, and « tu » is anybody
         "La fermeté est-elle une vertu ?",
+        "La mort ferme la porte à tout espoir.",
+        "Quand tu es connecté, es-tu encore libre ?",
         "Dans La Ferme des animaux, Orwell parle de quoi ?",
         "La Ferme des animaux, c'est sur le pouvoir ?",
         "L'ouvrier quitte la ferme pour la ville.",
@@ -160,6 +162,9 @@ def test_no_pattern_names_the_words_of_the_course(text: str) -> None:
         ("human", "Pour de vrai, t'es un robot ?"),
         ("human", "Sans mentir, tu es un humain ?"),
         ("insult", "La ferme !"),
+        ("insult", "ferme-la"),
+        ("insult", "Ferme la stp"),
+        ("insult", "t'es conne ou quoi"),
         ("insult", "Oh la ferme Kant"),
         ("insult", "la ferme avec tes questions"),
         ("insult", "Mais tu es inutile"),

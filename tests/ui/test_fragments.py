@@ -9,7 +9,7 @@ import pytest
 from personas import PERSONAS, get_persona
 from tiers.base import TierStatus
 from ui import fragments
-from ui.texts import FRENCH, Language
+from ui.texts import FRENCH, Language, tied
 
 KANT = get_persona("kant")
 READY = TierStatus("ready", "ready")
@@ -34,7 +34,7 @@ def test_one_card_is_pressed(language: Language) -> None:
     html = fragments.cards(language, "kant")
     assert html.count('class="card"') == len(PERSONAS)
     assert re.findall(r'data-persona="(\w+)" aria-pressed="true"', html) == ["kant"]
-    assert (KANT.tagline if language == "fr" else KANT.tagline_en) in html.replace("&#x27;", "'")
+    assert (tied(KANT.tagline) if language == "fr" else KANT.tagline_en) in html.replace("&#x27;", "'")
 
 
 def test_what_comes_from_a_file_is_escaped() -> None:
@@ -71,7 +71,9 @@ def test_a_debate_is_headed_by_both() -> None:
 
 def test_no_starters_once_the_pupil_has_spoken() -> None:
     assert fragments.starters("fr", KANT, shown=False) == ""
-    assert fragments.starters("fr", KANT, shown=True).count('class="chip"') == 5
+    chips = fragments.starters("fr", KANT, shown=True)
+    assert chips.count('class="chip"') == 5
+    assert chips.count("\u202f?") >= 5, "no question mark begins a line of its own"
     assert fragments.starters("fr", KANT, shown=True).count('data-starter="surprise"') == 1
 
 

@@ -14,7 +14,7 @@ from ui.french import FRENCH
 from ui.margin import margin, replies_of
 from ui.panels import modes, panel
 from ui.session import REASONS, Margin, Session, Source, Trail
-from ui.texts import Language, tied
+from ui.texts import Language, tied, untied
 
 KANT = get_persona("kant")
 EVIL = '<img src=x onerror="alert(1)">'
@@ -34,9 +34,11 @@ def beside(trail: Trail, **changes: Any) -> str:
 
 @pytest.mark.parametrize("key", sorted(SCHEMES))
 def test_a_chip_opens_the_card_of_its_scheme(key: str) -> None:
-    html, scheme = words(beside({2: Margin(scheme=key)})), SCHEMES[key]
+    made, scheme = beside({2: Margin(scheme=key)}), SCHEMES[key]
+    html = words(made)
     for part in (scheme.name, scheme.form, scheme.example, scheme.fallacy, FRENCH[f"validity_{scheme.validity}"]):
-        assert part in html.replace("&amp;", "&")
+        assert untied(part) in html.replace("&amp;", "&")
+    assert tied(scheme.form) in made.replace("&amp;", "&").replace("&#x27;", "'"), "with French spaces"
     assert FRENCH["scheme_here"] not in html
 
 
