@@ -28,6 +28,7 @@ from corpus.dialogues import (
     read_objects,
 )
 from corpus.mix import (
+    HintForm,
     Row,
     exercise_messages,
     exercise_rows,
@@ -161,6 +162,7 @@ def mix_command(
     eval_out: Annotated[Path | None, typer.Option(help="Held-out file; default: OUT with .eval before .jsonl.")] = None,
     prose: Annotated[int | None, typer.Option(min=0, help="Slices of prose; default: 15 % of the examples.")] = None,
     drills: Annotated[int, typer.Option(min=0, help="Exercises made of each content of the scheme bank.")] = 4,
+    hints: Annotated[HintForm, typer.Option(help="Before a message: the note, its idea alone, or nothing.")] = "full",
     seed: Annotated[int, typer.Option(help="Of hints left out, of slices and of the order.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON on stdout.")] = False,
@@ -176,7 +178,7 @@ def mix_command(
         if folder is None:
             raise CorpusError("BAF_CORPORA_DIR is not set; set it to a folder with french/*.txt.xz, or pass --prose 0.")
         slices = draw_slices(read_french(folder), wanted, seed)
-    mixed = mix(dialogues, load_notes(data / "notes"), exercises, slices, seed=seed)
+    mixed = mix(dialogues, load_notes(data / "notes"), exercises, slices, seed=seed, form=hints)
     for rows, path in ((mixed.train, out), (mixed.held_out, held_out_path)):
         write_rows(rows, path, force=force)
     counts = {kind: sum(row["kind"] == kind for row in mixed.train) for kind in ("dialogue", "exercise", "prose")}

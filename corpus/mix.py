@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from corpus.dialogues import Dialogue, Exercise, NoteFields
 from dialogue.conversation import Conversation, Turn
@@ -23,6 +23,7 @@ PROSE_SHARE = 0.15  # of the examples
 EXERCISES_A_TALK = (1, 5, 6)  # in turn
 
 Row = dict[str, Any]
+HintForm = Literal["full", "idea", "none"]  # of a note: all three fields, its idea alone, nothing
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,14 @@ def is_held_out(dialogue_id: str) -> bool:
     return int.from_bytes(digest[:4], "big") % 100 < VALIDATION_PERCENT
 
 
-def hint_for(note_id: str | None, notes: Mapping[str, NoteFields], where: str) -> Hint | None:
+def hint_for(note_id: str | None, notes: Mapping[str, NoteFields], where: str, form: HintForm = "full") -> Hint | None:
     """Return the hint of a note.
+
+    Args:
+        note_id: None gives none.
+        notes: By id.
+        where: Who names it, for the message.
+        form: All of the note, its idea alone, or nothing.
 
     Raises:
         CorpusError: There is no such note.
@@ -50,11 +57,13 @@ def hint_for(note_id: str | None, notes: Mapping[str, NoteFields], where: str) -
     if note_id not in notes:
         raise CorpusError(f"{where}: note {note_id!r} is not in data/notes; write it or name another.")
     note = notes[note_id]
-    return Hint(note.idea, note.image, note.question)
+    if form == "none":
+        return None
+    return Hint(note.idea, note.image, note.question) if form == "full" else Hint(note.idea, "", "")
 
 
 def dialogue_messages(
-    dialogue: Dialogue, notes: Mapping[str, NoteFields], dropped: Sequence[bool] = ()
+    dialogue: Dialogue, notes: Mapping[str, NoteFields], dropped: Sequence[bool] = (), form: HintForm = "full"
 ) -> list[Message]:
     """Render a dialogue as the page would have sent it at its last turn, the last answer added.
 
@@ -62,6 +71,7 @@ def dialogue_messages(
         dialogue: What to render.
         notes: By id.
         dropped: For each exchange, whether its hint is left out; missing ones are kept.
+        form: Of the hints.
 
     Raises:
         CorpusError: An exchange names a note that does not exist.
@@ -71,7 +81,7 @@ def dialogue_messages(
     for number, exchange in enumerate(dialogue.exchanges):
         turns += [Turn("user", exchange.pupil), Turn("assistant", exchange.answer)]
         left_out = number < len(dropped) and dropped[number]
-        hint = hint_for(exchange.note, notes, f"{dialogue.where}: exchange {number + 1}")
+        hint = hint_for(exchange.note, notes, f"{dialogue.where}: exchange {number + 1}", form)
         hints.append(None if left_out else hint)
     conversation = Conversation(get_persona(dialogue.philosopher), tuple(turns))
     return build_messages(conversation, hints, prefix="short")
@@ -115,6 +125,7 @@ def mix(
     prose: Sequence[str],
     *,
     seed: int = 0,
+    form: HintForm = "full",
 ) -> Mixed:
     """Return the rows to train on and those held out.
 
@@ -126,6 +137,7 @@ def mix(
         exercises: Ours, both splits.
         prose: Slices for training.
         seed: Of the hints that are left out and of the order.
+        form: Of the hints, in both parts.
 
     Raises:
         CorpusError: An exchange names a note that does not exist.
@@ -138,7 +150,8 @@ def mix(
             rows, dropped = held_out, [False] * len(dialogue.exchanges)
         else:
             rows, dropped = train, [chance.random() < NO_HINT_SHARE for _ in dialogue.exchanges]
-        rows.append({"messages": dialogue_messages(dialogue, notes, dropped), "group": dialogue.id, "kind": "dialogue"})
+        messages = dialogue_messages(dialogue, notes, dropped, form)
+        rows.append({"messages": messages, "group": dialogue.id, "kind": "dialogue"})
     train += exercise_rows((one for one in exercises if one.split == "train"), seed=seed)
     train += [{"text": text, "group": f"prose-{number}", "kind": "prose"} for number, text in enumerate(prose, 1)]
     chance.shuffle(train)

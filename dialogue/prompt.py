@@ -32,7 +32,7 @@ class Message(TypedDict):
 
 @dataclass(frozen=True)
 class Hint:
-    """The doctrine a small model needs for one answer: three short fields of a reading note."""
+    """The doctrine a small model needs for one answer: three short fields of a reading note, "" for a missing one."""
 
     idea: str
     image: str
@@ -40,7 +40,8 @@ class Hint:
 
     def block(self) -> str:
         """The lines that stand before the pupil's message."""
-        return f"Idée : {self.idea}\nImage : {self.image}\nQuestion : {self.question}"
+        fields = (("Idée", self.idea), ("Image", self.image), ("Question", self.question))
+        return "\n".join(f"{name} : {said}" for name, said in fields if said)
 
 
 def last_question(text: str) -> str | None:

@@ -99,6 +99,16 @@ def test_exercises_meet_in_talks_of_one_philosopher_each_once() -> None:
     assert rows != exercise_rows(many, seed=4)
 
 
+def test_the_note_stands_before_a_message_whole_by_its_idea_or_not_at_all() -> None:
+    many = [dialogue(number) for number in range(1, 101)]
+    whole, idea, none = (mix(many, NOTES, [], [], seed=1, form=form) for form in ("full", "idea", "none"))
+    said = [rows.held_out[0]["messages"][1]["content"] for rows in (whole, idea, none)]
+    assert said[0].startswith("Idée : L'idée.\nImage : L'image.\nQuestion : La question ?\n\n")
+    assert said[1].startswith("Idée : L'idée.\n\n")
+    assert "Idée" not in said[2]
+    assert len({tuple(row["group"] for row in rows.train) for rows in (whole, idea, none)}) == 1, "the same order"
+
+
 def test_the_split_is_by_dialogue_and_stable() -> None:
     many = [dialogue(number) for number in range(1, 401)]
     mixed = mix(many, NOTES, [exercise("train"), exercise("test")], ["De la prose."], seed=1)
