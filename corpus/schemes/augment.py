@@ -19,6 +19,7 @@ from errors import CorpusError
 
 MOST_WORDS = 20  # of a sentence, as in the base file
 NEAR_ITEM = 88  # rapidfuzz ratio, 0 to 100, of two items' whole texts: above it, one is a copy of the other
+ELSEWHERE = frozenset({"DS", "CA", "AN", "IN"})  # schemes whose refusals bring a case of their own
 PER_BASE = 3
 DRAWS = 24  # of a form, before another one is tried: every surface comes at least once
 ASKING_SHARE = 0.6  # of the exercises and refusals that end on a question, as in the base file
@@ -140,6 +141,8 @@ def transforms(row: Row, draft: Draft, what: str) -> list[str]:
 def item(row: Row, number: int, entry: Entry | None, draft: Draft, named: list[str]) -> Row:
     """Return the line of the augmented file: the base item's metadata where the content is the base's."""
     harder = bool({"negation", "hard_negative"} & set(named))
+    # A refusal of these speaks of two robots or three cheats, not of what the doctrine says there.
+    locus = None if draft.form == "refusal" and row["scheme"] in ELSEWHERE else entry.locus if entry else row["locus"]
     made: Row = {
         "id": f"aug-{row['id']}-{number}",
         "base": row["id"],
@@ -153,7 +156,7 @@ def item(row: Row, number: int, entry: Entry | None, draft: Draft, named: list[s
         "form": draft.form,
         "conclusion": draft.conclusion,
         "split": row["split"],
-        "locus": entry.locus if entry else row["locus"],
+        "locus": locus,
         "propositions": list(draft.propositions),
     }
     if draft.logic is not None:

@@ -20,6 +20,10 @@ _NEGATES = re.compile(r"\bfau(?:x|sse)\b|\bnul ne\b|\btort de\b", re.IGNORECASE)
 # Somebody or something particular: « Hugo », « ce port », « les deux amis »; not « la joie », « on », « Dieu ».
 _PARTICULAR = re.compile(r"(?:ce|cet|cette|ces|les deux|deux) (\w+)|([A-ZÉ]\w+)|.* ([A-ZÉ]\w+)")
 _GENERAL = ("Dieu", "Achille", "État", "Nature", "Lumières", "Prague")
+_CASE_FIRST = ("MP", "MT", "SH", "SD", "DI")  # their answers begin with the case; of the others, only these
+_RULE_FIRST = ("ID", "CA")  # have one, which comes after a rule
+# « Donc sous ce rapport, … »: a complement before its subject wants a comma in front too.
+_ASIDE = re.compile(r"\b(donc|alors|ou) (?=(?:à|abattu|dans|devant|pendant|sous)\b[^,.:;]{0,40}, )", re.IGNORECASE)
 # The two texts that make an item the item it is; a pair may not come back too often.
 _PAIRS: dict[str, tuple[str, str]] = {
     "ID": ("rule", "fact"), "OP": ("all", "case"), "DS": ("thesis", "of_sense"), "CA": ("fact", "concl"),
@@ -60,6 +64,10 @@ def _sentence(clause: str) -> str:
     return capital(clause) + "."
 
 
+def _set_off(text: str) -> str:
+    return _ASIDE.sub(r"\1, ", text)
+
+
 def slots_of(entry: Entry) -> Slots:
     """Return the texts of an entry, with those that follow from them."""
     slots = Slots(entry.texts, ask=entry.ask)
@@ -97,8 +105,8 @@ def exercise(entry: Entry, surface: Surface, lead: str, *, asks: bool) -> Draft:
     return Draft(
         form="exercise",
         register=surface.register,
-        user=surface.text.format_map(slots),
-        answer=answer,
+        user=_set_off(surface.text.format_map(slots)),
+        answer=_set_off(answer),
         conclusion=_sentence(concluded),
         logic=_logic(entry, slots, True, surface.premises),
         propositions=_pair(entry, slots, True),
@@ -109,11 +117,13 @@ def exercise(entry: Entry, surface: Surface, lead: str, *, asks: bool) -> Draft:
 def speaks_of_a_case(entry: Entry) -> bool:
     """Whether the answer is about somebody or something particular that the pupil has not named.
 
+    Where rule and conclusion are general, a particular word is no case: « Supposons qu'un nom épuise le sentiment ».
+
     >>> texts = {"p": "Hugo comprend sa colère", "q": "il est calme"}
     >>> speaks_of_a_case(Entry("a", "MP", "spinoza", "liberté", "", "je crie pour rien", "Et toi ?", texts))
     True
     """
-    for slot in ("fact", "p", "q", "case"):
+    for slot in ("p", "q") if entry.scheme in _CASE_FIRST else ("fact",) if entry.scheme in _RULE_FIRST else ():
         text = entry.texts.get(slot, "")
         found = _PARTICULAR.match(text)
         name = found[found.lastindex] if found and found.lastindex else None
@@ -128,16 +138,18 @@ def dialogue(entry: Entry, template: str, opener: str) -> Draft:
     Args:
         entry: The content.
         template: The answer, with slots.
-        opener: Put in front of the answer, where it speaks of a case the pupil did not name.
+        opener: Put in front of the answer, where it begins with a case the pupil did not name.
     """
     slots = slots_of(entry)
-    said = template.format_map(slots)
+    said = _set_off(template.format_map(slots))
+    if speaks_of_a_case(entry):
+        said = said.replace("Or ", "Or, par exemple, ", 1) if entry.scheme in _RULE_FIRST else f"{opener} {said}"
     concluded = f"probablement, {slots['c']}" if entry.scheme in PROBABLE else slots["c"]
     return Draft(
         form="dialogue",
         register="familier" if entry.pupil[0].islower() else "courant",
         user=entry.pupil,
-        answer=f"{opener} {said}" if speaks_of_a_case(entry) else said,
+        answer=said,
         conclusion=_sentence(concluded),
         logic=_logic(entry, slots, True),
         propositions=_pair(entry, slots, True),
@@ -204,7 +216,7 @@ def restated(row: Mapping[str, Any], negations: Mapping[str, str], way: Restatin
     Raises:
         CorpusError: A negation is missing.
     """
-    logic, answer, conclusion = row["logic"], row["messages"][2]["content"], row["conclusion"]
+    logic, given, conclusion = row["logic"], row["messages"][2]["content"], row["conclusion"]
     sentences = {letter: logic[letter] for letter in LETTERS if letter in logic}
     clauses = [clause_of(formula, sentences, negations) for formula in reversed(logic["premises"])]
     refused = re.match(rf"{REFUSED} qu(?:e,? |')(.*)\.$", conclusion)
@@ -212,10 +224,11 @@ def restated(row: Mapping[str, Any], negations: Mapping[str, str], way: Restatin
     said = [f"{opening}{clause}." for opening, clause in zip(way.lead, clauses, strict=False)]
     said.append(way.end.format_map(Slots(by=by, d=denied)))
     if row["form"] == "refusal":  # its reason stays: it is what the exercise teaches
-        sentences_after = re.split(r"(?<=[.!?])\s+", answer)[1:]
+        sentences_after = re.split(r"(?<=[.!?])\s+", given)[1:]
         replied = " ".join([conclusion, *sentences_after])
     else:
-        question = re.search(r"(?<=[.!] )[^.!?]+\?$", answer)
+        question = re.search(r"(?<=[.!] )[^.!?]+\?$", given)
         replied = lead.format_map(Slots(c=plain_start(conclusion))) + (f" {question[0]}" if question else "")
     first, second = (plain_start(sentences[letter]) for letter in ("P", "Q"))
-    return Draft(row["form"], way.register, " ".join(said), replied, conclusion, dict(logic), (first, second))
+    user, answer = _set_off(" ".join(said)), _set_off(replied)
+    return Draft(row["form"], way.register, user, answer, conclusion, dict(logic), (first, second))

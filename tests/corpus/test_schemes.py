@@ -91,6 +91,18 @@ def test_a_case_the_pupil_has_not_named_is_introduced() -> None:
     assert introduced.answer.startswith("Imagine un exemple. Si ce roi interdit les livres, alors")
     named = dialogue(BANK["MP"][0], SAID.schemes["MP"].dialogue[0], "Imagine un exemple.")  # « mon pote Hugo »
     assert named.answer.startswith("Si Hugo comprend")
+    words_alone = next(entry for entry in BANK["RA"] if entry.id == "ra-b05")  # « deux amours » are no case
+    supposed = dialogue(words_alone, SAID.schemes["RA"].dialogue[0], "Voici un exemple.")
+    assert supposed.answer.startswith("Supposons qu'un nom épuise le sentiment")
+    after_a_rule = dialogue(BANK["CA"][0], SAID.schemes["CA"].dialogue[0], "Voici un exemple.")
+    assert after_a_rule.answer.startswith("L'idée d'une perte précède la tristesse")
+    assert "Or, par exemple, Ali pense sans cesse à son chien perdu." in after_a_rule.answer
+
+
+def test_a_complement_before_its_subject_is_set_off() -> None:
+    entry = next(entry for entry in BANK["ID"] if entry.id == "id-s13")
+    said = dialogue(entry, SAID.schemes["ID"].dialogue[0], "").answer
+    assert "Donc, sous ce rapport, cette maison n'est pas inachevée." in said
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.id)
