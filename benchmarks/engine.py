@@ -42,6 +42,7 @@ DEMO_FILE = "bergson-and-friends-demo.gguf"
 DEFAULT_SERVERS = tuple(name for name in SERVERS if not name.startswith("ours-"))
 BUSY_CPUS = 0.3  # of other programs: above, a cell is not begun
 BENCH_FIELDS = ("test_time", "n_prompt", "n_gen", "n_depth", "avg_ts", "stddev_ts", "samples_ts")  # of llama-bench
+BATCHED_FIELDS = ("pp", "tg", "pl", "t_pp", "t_tg", "t")  # of llama-batched-bench
 LOOK_S = 2.0
 NEW_TOKENS = 32  # of a turn: the question, 15 to 40 tokens, and what surrounds it
 ANSWER_TOKENS = sum(load.ANSWER_TOKENS) // len(load.ANSWER_TOKENS)
@@ -275,10 +276,11 @@ def tool(run: Run, name: str, *options: str) -> list[dict[str, Any]]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise EngineError(f"{name} ended with {done.returncode}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+    # The other fields of a row, forty of the first, say again what stands in the command and in `run`.
     if name == "llama-bench":
-        # The other forty fields of a row say again what stands in the command and in `run`.
         return [{key: row[key] for key in BENCH_FIELDS} for row in json.loads(done.stdout)]
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    rows = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    return [{key: value for key, value in row.items() if key in BATCHED_FIELDS} for row in rows]
 
 
 def fill_beside(run: Run, results: Results, round_: int, alone: Callable[[float], None]) -> None:

@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("gradio", "llama-cpp-python", "numpy", "bm25s")
 
@@ -32,5 +33,19 @@ def save(path: Path, result: dict[str, object]) -> None:
     """Write a result with its circumstances; the old one, if any, stays until the new one is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({**circumstances(), **result}, ensure_ascii=False) + "\n", encoding="utf-8")
+    said = rounded({**circumstances(), **result})
+    partial.write_text(json.dumps(said, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def rounded(value: Any) -> Any:
+    """Return a value with every number in it to six digits: what is measured has no more.
+
+    >>> rounded({"R@1": [0.7092568448500652, 2]})
+    {'R@1': [0.709257, 2]}
+    """
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(one) for one in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -14,7 +14,7 @@ from tests.conftest import write_tiny_llama
 
 N_CELLS, N_CHATS, PARK_BYTES = 512, 3, 100_000
 PERSONAS = tuple(tuple(range(first, first + 48)) for first in (10, 70, 130))
-QUESTIONS = st.lists(st.sampled_from([6, 7]), min_size=1, max_size=90)  # of two pieces: chats begin alike
+QUESTIONS = st.lists(st.sampled_from([6, 7]), min_size=30, max_size=90)  # of two pieces: chats begin alike
 
 
 class ResidentsMachine(RuleBasedStateMachine):
@@ -37,8 +37,12 @@ class ResidentsMachine(RuleBasedStateMachine):
         self.residents.cells.extend(sequence, tokens)
         return True
 
-    @rule(persona=st.sampled_from(PERSONAS), question=QUESTIONS, again=st.booleans(), data=st.data())
-    def begin(self, persona: tuple[int, ...], question: list[int], again: bool, data: st.DataObject) -> None:
+    @rule(
+        persona=st.sampled_from(PERSONAS), question=QUESTIONS, again=st.booleans(), stays=st.booleans(), data=st.data()
+    )
+    def talk(
+        self, persona: tuple[int, ...], question: list[int], again: bool, stays: bool, data: st.DataObject
+    ) -> None:
         ids = (*persona, *question)
         if again and self.told:
             ids = (*data.draw(st.sampled_from(self.told)), *question)
@@ -61,6 +65,9 @@ class ResidentsMachine(RuleBasedStateMachine):
         for at in range(known, len(ids), 200):
             if not self.read(sequence, ids[at : at + 200]):
                 break
+        if not stays:
+            self.told = [*self.told[-5:], tuple(sequence.tokens)]
+            self.residents.retire(sequence)
 
     @precondition(lambda self: self.residents.active)
     @rule(data=st.data(), count=st.integers(1, 40))
@@ -75,12 +82,14 @@ class ResidentsMachine(RuleBasedStateMachine):
         self.told = [*self.told[-5:], tuple(sequence.tokens)]
         self.residents.retire(sequence)
 
-    @rule(count=st.integers(1, N_CELLS))
+    @rule(count=st.integers(N_CELLS // 2, N_CELLS))
     def squeeze(self, count: int) -> None:
         assert self.residents.make_room(count) == (count <= self.residents.cells.n_free)
 
-    @rule()
-    def fail(self) -> None:
+    @rule(really=st.sampled_from(range(8)))
+    def fail(self, really: int) -> None:
+        if really:
+            return
         self.model.reopen()
         self.residents.forget()
 
@@ -106,5 +115,5 @@ class ResidentsMachine(RuleBasedStateMachine):
 def test_cells_sequences_and_host_memory_add_up(tmp_path_factory: pytest.TempPathFactory) -> None:
     ResidentsMachine.gguf = write_tiny_llama(tmp_path_factory.mktemp("residents") / "tiny.gguf")
     machine = ResidentsMachine.TestCase
-    machine.settings = settings(max_examples=25, stateful_step_count=40, suppress_health_check=list(HealthCheck))
+    machine.settings = settings(max_examples=40, stateful_step_count=50, suppress_health_check=list(HealthCheck))
     machine().runTest()
