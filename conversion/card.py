@@ -34,7 +34,7 @@ class CardFacts:
         adapter: The adapter on the Hub, or its folder's name; empty for none.
         languages: ISO codes.
         datasets: What the adapter was trained on: Hub ids or plain words.
-        recipe: How, as key → value; from `training_summary.json` by `read_recipe`.
+        recipe: How, as key → value; from `training_summary.json` by `read_recipe`. One of a limited run gets a warning.
         notes: Further Markdown: limits, notices that the base's licence asks for.
     """
 
@@ -55,11 +55,13 @@ class CardFacts:
 def read_recipe(path: Path) -> dict[str, Any]:
     """Return the recipe inside a `training_summary.json`, or any JSON object as it is; nested keys become "lora.r".
 
+    Of a run that was limited, the limits as well, as "limits.max_steps".
+
     Raises:
         ConversionError: The file is missing or no JSON object.
     """
     read = read_json(path, "it is the training summary that the card tells")
-    recipe = read.get("recipe", read)
+    recipe = {**read.get("recipe", read), "limits": read.get("limits")}
     flat: dict[str, Any] = {}
     for key, value in recipe.items():
         inner = value.items() if isinstance(value, dict) else ((None, value),)
@@ -123,6 +125,14 @@ def _recipe_table(recipe: Mapping[str, Any]) -> str:
     return "\n".join(["| setting | value |", "|---|---|", *rows])
 
 
+def _smoke_warning(recipe: Mapping[str, Any]) -> str:
+    """Return the warning that the training's own card has, as `training.results.card` words it; empty for none."""
+    limits = [f"{key.removeprefix('limits.')} = {one}" for key, one in recipe.items() if key.startswith("limits.")]
+    if not limits:
+        return ""
+    return f"> **A smoke run, no model to use**: it was limited to {', '.join(limits)}.\n\n"
+
+
 def _how_to_run(repo: str, gguf: str, *, with_modelfile: bool) -> str:
     name = repo.split("/")[1].lower()
     ways = {
@@ -180,7 +190,8 @@ def render_card(facts: CardFacts, report: VerifyReport, template: str = "", *, w
         "Notes": facts.notes,
     }
     body = "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items() if text)
-    return f"---\n{_metadata(facts, report, title)}\n---\n\n# {title}\n\n{body}\n"
+    head = f"# {title}\n\n{_smoke_warning(facts.recipe)}"
+    return f"---\n{_metadata(facts, report, title)}\n---\n\n{head}{body}\n"
 
 
 def write_card(folder: Path, facts: CardFacts) -> list[Path]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from errors import TrainingError
 from training.recipe import Recipe
+from training.rows import read_rows
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ def pack(recipe: Recipe, name: str = "") -> Job:
         name: Of the run; unset, the recipe's.
 
     Raises:
-        TrainingError: A file is missing, the base is a folder of this machine, or the files are too large.
+        TrainingError: A file is missing or has a wrong line, the base is a folder of this machine, or the files are too
+            large.
     """
     chosen = name or recipe.name
     if not NAME.fullmatch(chosen):
@@ -60,6 +62,8 @@ def pack(recipe: Recipe, name: str = "") -> Job:
             raise TrainingError(f"{path} cannot be read: {error.strerror}.") from None
     if (size := sum(map(len, files.values()))) > MAX_BYTES:
         raise TrainingError(f"The files have {size} bytes, more than {MAX_BYTES}; put them on the Volume instead.")
+    for paths, split in ((recipe.train_file, recipe.train_split), (recipe.eval_file, recipe.eval_split)):
+        read_rows(paths, split=split)  # there, a wrong line is found on a rented card, at each try
     return Job(chosen, recipe.model_dump(mode="json"), files)
 
 

@@ -56,7 +56,7 @@ def run(
     no_4bit: Annotated[bool, typer.Option("--no-4bit", help="Hold a 4-bit recipe's base in 16 bits.")] = False,
     quantization: Annotated[Quantization | None, typer.Option(help="How the base is held.")] = None,
     max_length: Annotated[int | None, typer.Option(help="Longest example, in tokens.")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the data; below the recipe's, a limit.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps (a limit, recorded).")] = None,
     train_limit: Annotated[int | None, typer.Option(help="Train on the first N examples (a limit, recorded).")] = None,
     val_limit: Annotated[int | None, typer.Option(help="Evaluate on the first N examples (a limit, recorded).")] = None,

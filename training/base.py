@@ -11,7 +11,7 @@ from typing import Any
 
 from errors import TrainingError
 from training.recipe import Precision, Quantization, Recipe
-from training.resume import write_json
+from training.resume import sha256_of, write_json
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,13 @@ class Base:
     folder: Path
     name: str
     revision: str | None = None
+
+    def identity(self) -> dict[str, str | None]:
+        """Say which base it is: by its commit on the Hub, or by the hash of each file of weights (a minute for 7B)."""
+        config = sha256_of(self.folder / "config.json")
+        weights = () if self.revision else sorted(self.folder.glob("model*.safetensors"))
+        hashes = {path.name: sha256_of(path) for path in weights}
+        return {"name": self.name, "revision": self.revision, "config_sha256": config, **hashes}
 
 
 @dataclass(frozen=True)

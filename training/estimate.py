@@ -4,6 +4,7 @@ Steps and tokens are counted. Memory is a sum of what must be held, activations 
 over a speed that is measured here for a moment: right in its order of magnitude. The summary holds what it really was.
 """
 
+import logging
 import math
 import re
 import time
@@ -17,10 +18,14 @@ from training.base import Held
 from training.examples import Example
 from training.recipe import LoraRecipe, Recipe
 
+log = logging.getLogger(__name__)
+
 NF4_BYTES = 0.516  # a weight: four bits, and the scales of blocks of 64, themselves in 8 bits
 STATE_BYTES = 16  # a trained number: itself, its gradient and Adam's two averages in float32
 EFFICIENCY = 0.5  # of a matrix product's speed, that a whole step keeps
 PROBE_S = 0.2  # how long the speed is measured
+TILE_TOKENS, TILE_PIECES = 4096, 32768  # of TRL's loss
+PROCESS_BYTES = 800_000_000  # Python with torch, transformers and TRL
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 GB = 1e9
 
@@ -65,6 +70,7 @@ class Estimate:
         seconds: Of all steps, evaluation not counted; the order of magnitude.
         parameters: Of the base.
         trainable_share: Of all numbers, those that are trained.
+        process_bytes: Of the program itself, on a processor.
     """
 
     steps: int
@@ -77,11 +83,12 @@ class Estimate:
     seconds: float
     parameters: int
     trainable_share: float
+    process_bytes: int = 0
 
     @property
     def memory_bytes(self) -> int:
         """All of it together."""
-        return self.weights_bytes + self.adapter_bytes + self.activations_bytes
+        return self.weights_bytes + self.adapter_bytes + self.activations_bytes + self.process_bytes
 
     def as_json(self) -> dict[str, Any]:
         """Return every number by name."""
@@ -91,7 +98,7 @@ class Estimate:
         """Say it to a person."""
         parts = (
             f"weights {self.weights_bytes / GB:.2f}, adapter and optimiser {self.adapter_bytes / GB:.2f}, "
-            f"activations about {self.activations_bytes / GB:.2f}"
+            f"activations about {self.activations_bytes / GB:.2f}, the program {self.process_bytes / GB:.2f}"
         )
         return [
             f"{self.steps} steps over {self.tokens:,} tokens, {self.trained_tokens:,} of them in the loss",
@@ -168,14 +175,16 @@ def steps_of(recipe: Recipe, n_examples: int) -> int:
     return min(steps, recipe.max_steps) if recipe.max_steps is not None else steps
 
 
-def _activations(shape: Shape, recipe: Recipe, held: Held, longest: int, keeps: bool) -> int:
+def activations_bytes(shape: Shape, recipe: Recipe, held: Held, longest: int, keeps: bool, gpu: bool) -> int:
     """Return bytes of what the longest batch leaves for the way back; `keeps`: no layer is computed twice."""
     each = 4 if held.precision == "fp32" else 2
     tokens = recipe.per_device_batch_size * longest
     layer = tokens * (14 * shape.width + 5 * shape.feed) * each
     kept = shape.layers * layer if keeps else shape.layers * tokens * shape.width * each + layer
-    # In float32, with probabilities, their gradient, and the entropy that TRL reports.
-    logits = 5 * tokens * shape.vocabulary * 4
+    if held.quantization == "fp32" and held.precision != "fp32" and keeps:
+        kept += shape.linear * each  # autocast keeps a copy of each weight
+    # TRL goes over the logits in tiles. On a processor nine of a tile's size live at once on the way back, in float32.
+    logits = (5 if gpu else 9) * min(tokens, TILE_TOKENS) * min(shape.vocabulary, TILE_PIECES) * 4
     return kept + logits
 
 
@@ -230,8 +239,9 @@ def estimate(model: Any, recipe: Recipe, held: Held, examples: Sequence[Example]
     share = steps * recipe.step_examples / max(1, len(examples))
     passes = min(share, recipe.epochs)
     tokens = int(passes * sum(len(one.ids) for one in examples))
-    twice = recipe.activation_checkpointing
-    twice = torch.cuda.is_available() if twice is None else twice
+    gpu = torch.cuda.is_available()
+    twice = gpu if recipe.activation_checkpointing is None else recipe.activation_checkpointing
+    longest = max(len(one.ids) for one in examples)
     # Forward, and backward through frozen weights: two operations a weight each; two more where it is computed twice.
     operations = (6 if twice else 4) * shape.parameters * tokens
     return Estimate(
@@ -240,16 +250,19 @@ def estimate(model: Any, recipe: Recipe, held: Held, examples: Sequence[Example]
         trained_tokens=int(passes * sum(one.trained for one in examples)),
         weights_bytes=weights_bytes(shape, held),
         adapter_bytes=shape.adapter * STATE_BYTES,
-        activations_bytes=_activations(shape, recipe, held, max(len(one.ids) for one in examples), not twice),
+        activations_bytes=activations_bytes(shape, recipe, held, longest, not twice, gpu),
         available_bytes=available_bytes(torch),
         seconds=round(operations / (EFFICIENCY * operations_per_s(torch, shape.width, held)), 1),
         parameters=shape.parameters,
         trainable_share=round(shape.adapter / (shape.parameters + shape.adapter), 5),
+        process_bytes=0 if gpu else PROCESS_BYTES,
     )
 
 
 def check_room(found: Estimate, recipe: Recipe) -> None:
     """Refuse a base whose weights alone do not fit: the machine would end the run, or other programs with it.
+
+    Where all together may not fit, warn.
 
     Raises:
         TrainingError: They do not.
@@ -261,4 +274,11 @@ def check_room(found: Estimate, recipe: Recipe) -> None:
         raise TrainingError(
             f"The base's weights take {found.weights_bytes / GB:.1f} GB, {found.available_bytes / GB:.1f} GB are free; "
             f"use {smaller}, or another machine."
+        )
+    if found.memory_bytes > found.available_bytes:
+        log.warning(
+            "The run will take about %.1f GB, %.1f GB are free: the system may end it. Use a smaller "
+            "--per-device-batch-size, shorter examples or another machine.",
+            found.memory_bytes / GB,
+            found.available_bytes / GB,
         )

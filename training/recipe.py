@@ -68,6 +68,7 @@ class Recipe(BaseModel):
         eval_steps: None evaluates at the end of each epoch; a number, after as many steps.
         warmup: While the learning rate rises: below 1 a share of the steps, from 1 on their number.
         max_length: Longest example in tokens; a longer one is an error, since cutting it would lose its end.
+        planned_epochs: What the recipe says, where an option replaces `epochs`; fewer are a limit, recorded as such.
         max_steps: Stops earlier than `epochs` would; a limit, recorded as such.
         train_limit: Only the first examples are used; a limit, recorded as such. `val_limit` likewise.
         trackers: Programs that follow the run, beside the files it leaves.
@@ -92,6 +93,7 @@ class Recipe(BaseModel):
     precision: Precision = "auto"
     activation_checkpointing: bool | None = None
     epochs: float = Field(default=2.0, gt=0)
+    planned_epochs: float | None = None
     learning_rate: float = Field(default=2e-4, gt=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
     scheduler: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
@@ -123,9 +125,11 @@ class Recipe(BaseModel):
         return self
 
     @property
-    def limits(self) -> dict[str, int]:
+    def limits(self) -> dict[str, float]:
         """The limits in force; an empty one means a real run."""
         chosen = {name: getattr(self, name) for name in LIMITS}
+        if self.planned_epochs is not None and self.epochs < self.planned_epochs:
+            chosen["epochs"] = self.epochs
         return {name: value for name, value in chosen.items() if value is not None}
 
     @property
@@ -225,4 +229,6 @@ def load_recipe(path: Path, *, data_dir: Path = Path(".data"), form: str | None 
     for part in ("train", "eval"):
         if f"{part}_file" in given:
             values.pop(f"{part}_split", None)
+    if "epochs" in given:
+        values["planned_epochs"] = values.get("epochs", Recipe.model_fields["epochs"].default)
     return _validated(_with(values, given), path.name)

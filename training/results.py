@@ -17,10 +17,12 @@ from training.curves import draw_losses
 from training.estimate import GB, Estimate, said_time
 from training.examples import Example
 from training.recipe import Recipe
-from training.resume import sha256_of, started, write_json
+from training.resume import sha256_of, write_json
 from training.watch import Clock
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
+PACKAGES = (
+    "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "sentencepiece", "numpy",
+)  # fmt: skip
 NOT_FINITE = "The adapter holds numbers that are not finite; lower the learning rate."
 
 
@@ -73,27 +75,26 @@ def trainable(model: Any) -> tuple[int, int]:
 
 
 def summary_of(
-    trainer: Any, recipe: Recipe, base: Base, held: Held, clock: Clock, found: Estimate, data: dict[str, Any]
+    trainer: Any, recipe: Recipe, begun: dict[str, Any], held: Held, clock: Clock, found: Estimate, data: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what `training_summary.json` says before the adapter is written."""
+    """Return what `training_summary.json` says before the adapter is written; `begun` is `started.json`."""
     history: list[dict[str, Any]] = trainer.state.log_history
     trained, total = trainable(trainer.model)
+    packages = (*PACKAGES, "bitsandbytes") if held.quantization == "bnb4" else PACKAGES
     summary: dict[str, Any] = {
         "name": recipe.name,
-        **started(recipe),
-        "base": {"name": base.name, "revision": base.revision, "config_sha256": sha256_of(base.folder / "config.json")},
-        "smoke": bool(recipe.limits),
-        "limits": recipe.limits,
-        "versions": {package: version(package) for package in PACKAGES},
+        **begun,
+        "smoke": bool(begun["limits"]),
+        "versions": {package: version(package) for package in packages},
         "python": sys.version.split()[0],
         "quantization": held.quantization,
-        "precision": held.precision,
         "device": str(trainer.args.device),
         "data": data,
         "estimate": found.as_json(),
         "trainable_parameters": trained,
         "trainable_share": round(trained / total, 5),
         "steps": trainer.state.global_step,
+        "stopped_early": trainer.state.global_step < trainer.state.max_steps,  # by `early_stopping`
         "epochs": trainer.state.epoch,
         "tokens_seen": int(trainer.state.num_input_tokens_seen),
         "seconds_in_steps": round(clock.seconds, 1),
@@ -157,23 +158,29 @@ def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in recipe.items() if key != "lora"}, **inner}
 
 
+def smoke_warning(limits: dict[str, Any]) -> str:
+    """Return what a card says of a limited run; `conversion.card` says the same of a model that is built on it."""
+    return f"**A smoke run, no model to use**: it was limited to {', '.join(f'{k} = {v}' for k, v in limits.items())}."
+
+
 def card(summary: dict[str, Any]) -> str:
     """Return the run's card in Markdown, with the metadata that the Hub reads in front."""
     recipe, data = summary["recipe"], summary["data"]
     warning = ""
     if summary["smoke"]:
-        limits = ", ".join(f"{name} = {value}" for name, value in summary["limits"].items())
-        warning = f"\n> **A smoke run, no model to use**: it was limited to {limits}.\n"
+        warning = f"\n> {smoke_warning(summary['limits'])}\n"
     memory = ", ".join(f"{key.split('_')[0]} {value / GB:.2f} GB" for key, value in summary["peak_memory"].items())
     frozen = ", ".join(summary["frozen"]) or "–"
-    both = data["eval"]["trained_on_too"]
+    both, timed = data["eval"]["trained_on_too"], summary["steps_timed"]
     facts = {
         "base": summary["base"]["name"] + (f" at {summary['base']['revision']}" if summary["base"]["revision"] else ""),
         "held out, lowest loss": f"{summary['best_eval_loss']:.4f} nats a token, at step {summary['best_step']}",
         "training, last loss": f"{summary['train'][-1]['loss']:.4f} nats a token" if summary["train"] else "–",
         "adapter of step": summary["kept_step"],
-        "steps, epochs": f"{summary['steps']}, {summary['epochs']:g}",
-        "time in steps": said_time(summary["seconds_in_steps"]),
+        "steps, epochs": f"{summary['steps']}, {summary['epochs']:g}"
+        + (", ended by early stopping" if summary["stopped_early"] else ""),
+        "time in steps": said_time(summary["seconds_in_steps"])
+        + (f" of the last session, {timed} of {summary['steps']} steps" if timed != summary["steps"] else ""),
         "peak memory": memory,
         "base held in, computed in": f"{summary['quantization']}, {summary['precision']} on {summary['device']}",
         "trained": f"{summary['trainable_parameters']:,} numbers, {summary['trainable_share']:.3%}",

@@ -1,7 +1,7 @@
 """What a run was, and where it goes on. Knows recipes and folders; knows no model.
 
-`started.json` says what began: only the same recipe on the same data may go on from a checkpoint, as only then does
-the resumed run end where the whole one would have.
+`started.json` says what began: only the same recipe on the same data and base, computed in the same precision, may go
+on from a checkpoint, as only then does the resumed run end where the whole one would have.
 """
 
 import hashlib
@@ -15,7 +15,10 @@ from training.recipe import Recipe
 
 # What a resumed run may change: none of them alters a step that is still to come.
 FREE_ON_RESUME = {"output_dir", "logging_steps", "threads", "trackers"}
-HASHES = ("train_sha256", "eval_sha256", "chat_template_sha256")
+# Names of what is read: what counts is what is there, by hash or, of a base on the Hub, by commit.
+NAMES = {"train_file", "eval_file", "chat_template", "init_adapter"}
+BASE_NAMES = {"base_model", "base_revision"}  # see `check_same_base`
+HASHES = ("train_sha256", "eval_sha256", "chat_template_sha256", "init_adapter_sha256")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -46,19 +49,56 @@ def _hashes(paths: Sequence[Path]) -> str | dict[str, str]:
 
 def started(recipe: Recipe) -> dict[str, Any]:
     """What a run is: its recipe and the hashes of what it reads."""
+    adapter = recipe.init_adapter
     return {
         "recipe": recipe.model_dump(mode="json"),
         "train_sha256": _hashes(recipe.train_file),
         "eval_sha256": _hashes(recipe.eval_file),
         "chat_template_sha256": sha256_of(recipe.chat_template) if recipe.chat_template else None,
+        "init_adapter_sha256": sha256_of(adapter / "adapter_model.safetensors") if adapter else None,
     }
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    keys = [
-        key for key in now["recipe"] if key not in FREE_ON_RESUME and before["recipe"].get(key) != now["recipe"][key]
-    ]
-    return keys + [key for key in HASHES if before.get(key, now[key]) != now[key]]
+    free = FREE_ON_RESUME | NAMES | (BASE_NAMES if "base" in before else set())
+    keys = [key for key in now["recipe"] if key not in free and before["recipe"].get(key) != now["recipe"][key]]
+    return keys + [key for key in HASHES if _values(before.get(key, now[key])) != _values(now[key])]
+
+
+def _values(hashes: Any) -> Any:
+    """Return hashes without the paths they stand under."""
+    return list(hashes.values()) if isinstance(hashes, dict) else hashes
+
+
+def check_same_base(out: Path, now: dict[str, Any]) -> None:
+    """Refuse to go on with another base, or in another precision, than the `started.json` in `out` says.
+
+    Raises:
+        TrainingError: One of them is another.
+    """
+    before = json.loads((out / "started.json").read_text(encoding="utf-8"))
+    if "base" not in before:  # of a version that did not write it
+        return
+    was = {"precision": before["precision"], **before["base"]}
+    found = {"precision": now["precision"], **now["base"]}
+    different = [key for key in was | found if was.get(key) != found.get(key)]
+    if different:
+        said = "; ".join(f"{key} was {str(was.get(key))[:12]}, is now {str(found.get(key))[:12]}" for key in different)
+        raise TrainingError(
+            f"The run in {out} began otherwise: {said}. "
+            "Bring back its base, go on on a machine like the first, or start anew with another --output-dir."
+        )
+
+
+def inherited_limits(recipe: Recipe) -> dict[str, float]:
+    """Return the limits of the earlier stage, with its name, from the summary beside its adapter; none without one."""
+    if recipe.init_adapter is None:
+        return {}
+    path = recipe.init_adapter.parent / "training_summary.json"
+    if not path.is_file():
+        return {}
+    before = json.loads(path.read_text(encoding="utf-8"))
+    return {key if "." in key else f"{before['name']}.{key}": value for key, value in before["limits"].items()}
 
 
 def _checkpoints(out: Path) -> list[Path]:

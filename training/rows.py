@@ -30,7 +30,7 @@ class Row:
         messages: A chat that ends with the assistant, or None.
         text: Plain text, or None; one of the two is there.
         kind: What it is, e.g. "dialogue", "exercise", "prose".
-        where: File and line, for messages.
+        where: Path and line, for messages.
     """
 
     messages: tuple[Message, ...] | None
@@ -45,20 +45,15 @@ def read_rows(paths: Sequence[Path], *, split: str | None = None, limit: int | N
     Args:
         paths: The files.
         split: Only lines whose key "split" says so; None takes all.
-        limit: Lines after so many are not read.
+        limit: Rows after so many are checked all the same, and left out.
 
     Raises:
         TrainingError: A file is missing, cannot be read or gives nothing, or a line is of no known shape.
     """
     rows: list[Row] = []
     for path in paths:
-        if not path.is_file():  # of those too that the limit leaves unread, as a run keeps the hash of each
-            raise _unread(path, "no such file")
-    for path in paths:
         before, others = len(rows), set[str]()
         for where, line in _lines(path):
-            if limit is not None and len(rows) == limit:
-                return rows
             if not line.strip():
                 continue
             row = _object(line, where)
@@ -70,20 +65,25 @@ def read_rows(paths: Sequence[Path], *, split: str | None = None, limit: int | N
             raise TrainingError(f"{path} has no line whose split is {split!r}; it has {', '.join(sorted(others))}.")
         if len(rows) == before:
             raise TrainingError(f"{path} holds no line; expected one JSON object a line.")
-    return rows
-
-
-def _unread(path: Path, why: object) -> TrainingError:
-    return TrainingError(f"{path} cannot be read ({why}). The recipe's first lines say how to make it.")
+    return rows[:limit]
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                yield f"{path.name}:{number}", line
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unread(path, error) from None
+                yield f"{path}:{number}", _decoded(line, f"{path}:{number}")
+    except OSError as error:
+        raise TrainingError(
+            f"{path} cannot be read ({error.strerror}). The recipe's first lines say how to make it."
+        ) from None
+
+
+def _decoded(line: bytes, where: str) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{where}: byte {error.start + 1} is no UTF-8; save the file in UTF-8.") from None
 
 
 def _object(line: str, where: str) -> dict[str, Any]:

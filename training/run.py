@@ -1,8 +1,8 @@
 """One training run: base + examples -> LoRA adapter, summary, curves, card. Knows recipes and TRL; knows no persona.
 
-The base stays frozen. What a run leaves under its folder, the summary last: `started.json` (recipe and hashes, which a
-resumed run must match), `checkpoint-N/`, `adapter/` (float16), `tokenizer/`, `loss.png`, `README.md`,
-`training_summary.json`.
+The base stays frozen. What a run leaves under its folder, the summary last: `started.json` (recipe, hashes, base and
+precision, which a resumed run must match), `checkpoint-N/`, `adapter/` (float16), `tokenizer/`, `loss.png`,
+`README.md`, `training_summary.json`.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from training.estimate import Estimate, check_room, estimate
 from training.examples import Example, build_examples
 from training.recipe import Recipe
 from training.results import counted, summary_of, write_results
-from training.resume import find_checkpoint, started, write_json
+from training.resume import check_same_base, find_checkpoint, inherited_limits, started, write_json
 from training.rows import read_rows
 from training.watch import Clock, peak_memory, stop_requests, watch
 
@@ -266,12 +266,20 @@ def run(
     prepared = prepare(recipe, hub_token=hub_token)
     if on_prepared is not None:
         on_prepared(prepared)
+    begun = {
+        **started(recipe),
+        "base": prepared.base.identity(),
+        "precision": prepared.held.precision,
+        "limits": {**inherited_limits(recipe), **recipe.limits},
+    }
+    if checkpoint is not None:
+        check_same_base(recipe.output_dir, begun)
     model = load_model(recipe, prepared.base, prepared.held)
     before = hashes_of(model, recipe.frozen)
     trainer = _trainer(prepared, model)
     if checkpoint is None:
         recipe.output_dir.mkdir(parents=True, exist_ok=True)
-        write_json(recipe.output_dir / "started.json", started(recipe))
+        write_json(recipe.output_dir / "started.json", begun)
     save_tokenizer(recipe, prepared.base, recipe.output_dir / "tokenizer")
     clock = Clock()
     trainer.add_callback(watch(clock, on_step))
@@ -285,14 +293,16 @@ def run(
         raise TrainingError(
             f"Stopped at step {trainer.state.global_step} and saved; go on with --resume-from-checkpoint last."
         )
-    return _finish(trainer, prepared, clock, data, before)
+    return _finish(trainer, prepared, begun, clock, data, before)
 
 
-def _finish(trainer: Any, prepared: Prepared, clock: Clock, data: dict[str, Any], before: dict[str, str]) -> Trained:
+def _finish(
+    trainer: Any, prepared: Prepared, begun: dict[str, Any], clock: Clock, data: dict[str, Any], before: dict[str, str]
+) -> Trained:
     import torch
 
     recipe = prepared.recipe
-    summary = summary_of(trainer, recipe, prepared.base, prepared.held, clock, prepared.estimate, data)
+    summary = summary_of(trainer, recipe, begun, prepared.held, clock, prepared.estimate, data)
     after = hashes_of(trainer.model, recipe.frozen)
     if after != before:
         changed = ", ".join(part for part in before if before[part] != after[part])

@@ -23,6 +23,7 @@ from conversion.report import (
 )
 from errors import ConversionError
 from tests.conversion.tiny import Source
+from training.results import smoke_warning
 
 OURS = CHAT_TEMPLATE.read_text(encoding="utf-8")
 CHATML = (
@@ -126,6 +127,16 @@ def test_the_recipe_of_a_training_summary(tmp_path: Path) -> None:
         read_recipe(path)
     with pytest.raises(ConversionError, match="is missing"):
         read_recipe(tmp_path / "none.json")
+
+
+def test_a_limited_run_gets_the_training_s_own_warning(tmp_path: Path) -> None:
+    """Word for word: this room may not import that one."""
+    limits = {"max_steps": 3, "first.train_limit": 8}
+    path = tmp_path / "training_summary.json"
+    path.write_text(json.dumps({"recipe": {"epochs": 2}, "smoke": True, "limits": limits}), encoding="utf-8")
+    text = render_card(replace(FACTS, recipe=read_recipe(path)), VerifyReport(GATES, {}))
+    assert f"# philosophes\n\n> {smoke_warning(limits)}\n\n## What it is" in text
+    assert "smoke" not in render_card(FACTS, VerifyReport(GATES, {}))
 
 
 def said_by_ollama(template: str, messages: list[dict[str, str]]) -> str:

@@ -61,6 +61,15 @@ def test_what_cannot_travel_is_named(recipe: Recipe, changes: dict[str, object],
         pack(recipe.model_copy(update=changes), name)
 
 
+@pytest.mark.parametrize("name", ["train.jsonl", "eval.jsonl"])
+def test_a_wrong_line_is_found_here(recipe: Recipe, tmp_path: Path, name: str) -> None:
+    """Not on the rented card, at each of its tries."""
+    with (tmp_path / name).open("a", encoding="utf-8") as file:
+        file.write('{"texte": "a"}\n')
+    with pytest.raises(TrainingError, match=rf"{name}:2: expected"):
+        pack(recipe)
+
+
 def test_where_a_run_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "try"
     assert where_to_go_on(folder) is None

@@ -15,7 +15,16 @@ from typer.testing import CliRunner
 from errors import TrainingError
 from training.__main__ import app
 from training.base import Held
-from training.estimate import Estimate, check_room, shape_of, steps_of, weights_bytes
+from training.estimate import (
+    PROCESS_BYTES,
+    Estimate,
+    Shape,
+    activations_bytes,
+    check_room,
+    shape_of,
+    steps_of,
+    weights_bytes,
+)
 from training.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +60,24 @@ def test_a_base_that_does_not_fit_is_refused_before_it_is_read(recipe: Recipe) -
     found = Estimate(1, 1, 1, 10, 1, 1, 9, 1.0, 1, 0.1)
     with pytest.raises(TrainingError, match="use --quantization bf16, or another machine"):
         check_room(found, recipe)
-    check_room(replace(found, available_bytes=10), recipe)
+    check_room(replace(found, available_bytes=12), recipe)
+
+
+def test_the_memory_said_is_what_a_run_took(recipe: Recipe) -> None:
+    """The embedded model on a processor in fp32, one example of 573 tokens at a time: 2.70 GB at its peak."""
+    shape = Shape(117_068_416, 100_000_000, 7_593_984, 126, layers=18, width=640, feed=2048, vocabulary=26_160)
+    one = recipe.model_copy(update={"per_device_batch_size": 1})
+    held = Held("fp32", "fp32", "float32")
+    kept = activations_bytes(shape, one, held, 573, keeps=True, gpu=False)
+    assert weights_bytes(shape, held) + 0.12e9 + kept + PROCESS_BYTES == pytest.approx(2.70e9, rel=0.1)
+
+
+def test_a_run_that_may_not_fit_is_warned_of(recipe: Recipe, caplog: pytest.LogCaptureFixture) -> None:
+    found = Estimate(1, 1, 1, 4 * 10**9, 1, 8 * 10**9, 13 * 10**9, 1.0, 1, 0.1)
+    check_room(found, recipe)
+    assert caplog.text == ""
+    check_room(replace(found, available_bytes=11 * 10**9), recipe)
+    assert "will take about 12.0 GB, 11.0 GB are free" in caplog.text
 
 
 def words(recipe: Recipe, *options: str) -> list[str]:

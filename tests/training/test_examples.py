@@ -193,7 +193,8 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str, complaint: str) -> Non
     with pytest.raises(TrainingError, match=r"data\.jsonl:2: ") as raised:
         read_rows([path])
     assert complaint in str(raised.value)
-    assert len(read_rows([path], limit=1)) == 1  # the wrong line is not read
+    with pytest.raises(TrainingError, match=r"data\.jsonl:2: "):
+        read_rows([path], limit=1)  # a line that the limit leaves out is checked too
 
 
 def test_a_missing_and_an_empty_file(tmp_path: Path) -> None:
@@ -205,11 +206,17 @@ def test_a_missing_and_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "full.jsonl").write_text('{"text": "a"}\n', encoding="utf-8")
     with pytest.raises(TrainingError, match=r"empty\.jsonl holds no line"):
         read_rows([tmp_path / "full.jsonl", tmp_path / "empty.jsonl"])
-    with pytest.raises(TrainingError, match=r"none\.jsonl cannot be read"):  # though the limit leaves it unread
+    with pytest.raises(TrainingError, match=r"none\.jsonl cannot be read"):
         read_rows([tmp_path / "full.jsonl", tmp_path / "none.jsonl"], limit=1)
-    (tmp_path / "latin.jsonl").write_bytes('{"text": "é"}'.encode("latin-1"))
-    with pytest.raises(TrainingError, match="cannot be read"):
-        read_rows([tmp_path / "latin.jsonl"])
+
+
+def test_a_byte_that_is_no_utf8_is_named_with_its_line(tmp_path: Path) -> None:
+    """By its path: a folder for training and one for evaluation may hold files of one name."""
+    path = tmp_path / "latin.jsonl"
+    path.write_bytes(b'{"text": "a"}\n' + '{"text": "é"}'.encode("latin-1"))
+    with pytest.raises(TrainingError) as raised:
+        read_rows([path])
+    assert str(raised.value) == f"{path}:2: byte 11 is no UTF-8; save the file in UTF-8."
 
 
 @pytest.mark.parametrize("name", ["train", "validation"])

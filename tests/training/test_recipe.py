@@ -75,7 +75,24 @@ def test_a_file_that_is_given_is_read_whole(tmp_path: Path) -> None:
 
 def test_given_values_win_and_none_does_not(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, epochs=3, seed=4), epochs=1.0, seed=None, max_steps=2)
-    assert (recipe.epochs, recipe.seed, recipe.limits) == (1.0, 4, {"max_steps": 2})
+    assert (recipe.epochs, recipe.seed, recipe.limits) == (1.0, 4, {"max_steps": 2, "epochs": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("own", "form", "given", "limits"),
+    [
+        (3, None, 0.01, {"epochs": 0.01}),
+        (None, None, 1.0, {"epochs": 1.0}),  # the default is 2
+        (3, None, 4.0, {}),
+        (3, "short", 1.0, {}),  # the form's own epochs count
+        (3, "short", None, {}),
+    ],
+)
+def test_fewer_epochs_than_the_recipe_s_are_a_limit(
+    tmp_path: Path, own: float | None, form: str | None, given: float | None, limits: dict[str, float]
+) -> None:
+    path = write(tmp_path, epochs=own, forms={"short": {"epochs": 1}})
+    assert load_recipe(path, form=form, epochs=given).limits == limits
 
 
 @pytest.mark.parametrize(

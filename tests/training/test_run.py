@@ -58,6 +58,10 @@ def test_a_run_leaves_adapter_summary_and_curve(recipe: Recipe) -> None:
     assert "smoke" not in card
     assert "| `lora.r` | 32 |" in card
     assert "| 8 and 2 held out, 2 of them trained on too |" in card
+    assert {"tokenizers", "sentencepiece", "numpy"} <= set(summary["versions"])
+    assert summary["stopped_early"] is False
+    assert "early stopping" not in card
+    assert "of the last session" not in card
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         saved, own = (folder / name for folder in (recipe.output_dir / "tokenizer", Path(recipe.base_model)))
         assert saved.read_bytes() == own.read_bytes()
@@ -96,6 +100,32 @@ def test_a_stopped_run_resumes_to_the_same_end(recipe: Recipe, tmp_path: Path, e
     one, other = (load_file(t.adapter / "adapter_model.safetensors") for t in (whole, resumed))
     assert all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
     assert resumed.summary["tokens_per_s"] is None  # the steps before the stop were not timed in this session
+    assert "of the last session, 2 of 6 steps |" in (recipe.output_dir / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_run_goes_on_with_its_own_base_and_precision(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other weights of one shape, or another machine, end elsewhere; other paths to the same data do not."""
+    base = Path(shutil.copytree(recipe.base_model, tmp_path / "base"))
+    both = (recipe.train_file[0], recipe.eval_file[0])
+    recipe = recipe.model_copy(update={"base_model": str(base), "train_file": both})
+    run(recipe)
+    (recipe.output_dir / "training_summary.json").unlink()
+    monkeypatch.chdir(tmp_path)
+    elsewhere = {"train_file": (Path("train.jsonl"), Path("eval.jsonl")), "eval_file": (Path("eval.jsonl"),)}
+    recipe = recipe.model_copy(update={**elsewhere, "base_model": "base"})
+    summary = run(recipe, resume="last").summary
+    assert summary["steps"] == 8
+    (recipe.output_dir / "training_summary.json").unlink()
+    with (base / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\0")
+    here, there = summary["precision"], "fp32" if summary["precision"] == "bf16" else "bf16"
+    monkeypatch.setattr("training.base.computes_in_bf16", lambda _: there == "bf16")
+    said = rf"began otherwise: precision was {here}, is now {there}; model\.safetensors was .* Bring back its base"
+    with pytest.raises(TrainingError, match=said):
+        run(recipe, resume="last")
 
 
 def test_what_may_not_be_resumed(recipe: Recipe, tmp_path: Path) -> None:
@@ -118,7 +148,7 @@ def test_what_may_not_be_resumed(recipe: Recipe, tmp_path: Path) -> None:
         find_checkpoint(recipe, str(shutil.copytree(newest, tmp_path / "other" / newest.name)))
     with pytest.raises(TrainingError, match="another one: learning_rate changed"):
         find_checkpoint(recipe.model_copy(update={"learning_rate": 1e-4}), "last")
-    with pytest.raises(TrainingError, match="chat_template, chat_template_sha256 changed"):
+    with pytest.raises(TrainingError, match="another one: chat_template_sha256 changed"):
         find_checkpoint(recipe.model_copy(update={"chat_template": recipe.eval_file[0]}), "last")
     with pytest.raises(TrainingError, match="nowhere cannot be read"):
         find_checkpoint(recipe.model_copy(update={"train_file": (tmp_path / "nowhere",)}), "last")
@@ -160,7 +190,7 @@ def test_the_held_out_loss_is_per_token_whatever_the_batch(recipe: Recipe, tmp_p
 
 def test_what_is_held_out_and_trained_on_is_said(recipe: Recipe, caplog: pytest.LogCaptureFixture) -> None:
     assert len(prepare(recipe).learnt_too) == 2
-    assert "2 of 2 held-out examples are trained on too: eval.jsonl:1" in caplog.text
+    assert f"2 of 2 held-out examples are trained on too: {recipe.eval_file[0]}:1" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -186,6 +216,20 @@ def test_a_second_stage_goes_on_with_the_first_s_adapter(recipe: Recipe, tmp_pat
     assert before.keys() == after.keys()
     assert all(torch.allclose(before[name].float(), after[name].float(), atol=1e-4) for name in before)
     assert any(bool(tensor.abs().max() > 0) for name, tensor in after.items() if "lora_B" in name)
+    assert second.summary["init_adapter_sha256"] == first.summary["adapter_sha256"]
+
+
+def test_a_stage_after_a_limited_one_is_limited(recipe: Recipe, tmp_path: Path) -> None:
+    """And so is the one after it; an adapter without a summary beside it says nothing."""
+    stage = recipe.model_copy(update={"max_steps": 1})
+    for name in ("first", "second", "third"):
+        trained = run(stage.model_copy(update={"output_dir": tmp_path / name, "name": f"{name} stage"}))
+        stage = recipe.model_copy(update={"init_adapter": trained.adapter})
+        limits = {"max_steps": 1} if name == "first" else {"first stage.max_steps": 1}
+        assert (trained.summary["smoke"], trained.summary["limits"]) == (True, limits)
+    assert "it was limited to first stage.max_steps = 1." in (tmp_path / "third" / "README.md").read_text("utf-8")
+    (tmp_path / "third" / "training_summary.json").unlink()
+    assert run(stage).summary["limits"] == {}
 
 
 def test_a_second_stage_without_its_first_or_after_another_is_named(recipe: Recipe, tmp_path: Path) -> None:
@@ -225,7 +269,8 @@ def test_early_stopping_ends_with_the_last_gain(recipe: Recipe) -> None:
     """A rate that changes nothing gains nothing: the second evaluation is the last of five."""
     still = {"learning_rate": 1e-12, "early_stopping": 1, "epochs": 5.0, "warmup": 0.0}
     summary = run(recipe.model_copy(update=still)).summary
-    assert (summary["steps"], len(summary["eval"])) == (6, 2)
+    assert (summary["steps"], len(summary["eval"]), summary["stopped_early"]) == (6, 2, True)
+    assert "| 6, 2, ended by early stopping |" in (recipe.output_dir / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_last_step_may_be_kept_and_a_tracker_follow(recipe: Recipe) -> None:

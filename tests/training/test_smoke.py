@@ -65,6 +65,7 @@ def test_schemes_on_four_bits(bases: Any, tmp_path: Path) -> None:
     trained = run(recipe)
     check_summary(trained.summary, 4)
     assert trained.summary["quantization"] == "bnb4"
+    assert "bitsandbytes" in trained.summary["versions"]
     assert trained.summary["trainable_share"] == pytest.approx(trained.summary["estimate"]["trainable_share"], abs=1e-5)
     assert len(tensors_of(recipe.output_dir)) == 2 * 2 * 7
     template = (recipe.output_dir / "tokenizer" / "chat_template.jinja").read_bytes()
