@@ -197,7 +197,11 @@ def _give_back_zeros(memory: int, start: int, end: int) -> int:
 
 
 def _give_back(start: int, end: int) -> int:
-    """Give whole pages back to the system and return how many bytes, 0 when it refuses."""
+    """Give whole pages back to the system and return how many bytes.
+
+    Raises:
+        OSError: It refuses.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     if libc.madvise(start, end - start, MADV_DONTNEED) == 0:
