@@ -25,6 +25,7 @@ from engines.llama_model import LlamaModel
 from engines.prefix_files import PrefixFiles
 from engines.prompt import Prompt
 from engines.scoring import ScoringModel
+from engines.steps import StepCosts, prompt_rows
 from engines.waiting import Job
 from errors import EngineError, EngineTimeout
 
@@ -150,6 +151,27 @@ async def test_an_edited_and_a_regenerated_turn_read_only_what_is_new(open_engin
     assert edited.prompt_tokens - edited.cached_tokens < 12
     _, third = await answer(engine, [*chat, *ask("", said, "Oui ?")[2:]])
     assert third.cached_tokens > usage.prompt_tokens  # the first telling of the chat still rests there
+
+
+async def test_who_was_left_out_of_a_step_has_waited_for_it(open_engine: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = open_engine(n_ctx=2048)
+    engine.costs = StepCosts((1, 2, 8), (0.01, 0.02, 1.0), 4)  # two at a time are cheapest: answers take turns
+    waits: list[float] = []
+
+    def seen(*given: Any) -> int:
+        if given[2]:  # a prompt is read
+            waits.append(given[-1])
+        return prompt_rows(*given)
+
+    monkeypatch.setattr("engines.llama_cpp.prompt_rows", seen)
+    long_one = replace(LIKELIEST, max_tokens=300)
+    running = [asyncio.create_task(answer(engine, ask(f"{n} ?"), long_one)) for n in range(6)]
+    while engine.stats.active < 6 or engine.stats.steps < 60:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    waits.clear()
+    await answer(engine, ask("Et la loi ?"))
+    await asyncio.gather(*running)
+    assert max(waits) > 0
 
 
 # Leaving
