@@ -109,7 +109,7 @@ def give_back_blank_cache(before: Ranges, n_bytes: int) -> int:
     It writes over the whole cache of a context, so that the system holds all of it from the start: for a 7B and 16,384
     tokens 2.15 GB. A page that was given back reads as zeros and comes back when it is written: the cache takes what
     its tokens need. It is one block, two with a sliding window, found by its size; only zeros are given back. Where
-    the system does not let us look, the pages stay.
+    the system does not let us look, or a small cache found a hole in the C library's heap, the pages stay.
 
     Args:
         before: What `own_mappings` said before the context was made.
@@ -125,6 +125,16 @@ def give_back_blank_cache(before: Ranges, n_bytes: int) -> int:
     except (OSError, ValueError) as error:
         logger.info("the cache's pages stay in memory: %s", error)
     return 0
+
+
+def trim_heap() -> None:
+    """Give back the free end of the C library's heap: the next large block is a mapping of its own, and can be found.
+
+    Only GNU's library has it; elsewhere nothing happens.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
 
 
 def own_mappings() -> Ranges:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from engines.base import SamplingParams
 from engines.grammar import to_gbnf
-from engines.host_memory import give_back_blank_cache, own_mappings, release_mapping
+from engines.host_memory import give_back_blank_cache, own_mappings, release_mapping, trim_heap
 from errors import EngineError, ModelUnfit
 
 # Both are read when the library is loaded. A dying process must not start a debugger. And threads that wait for each
@@ -225,6 +225,7 @@ class LlamaModel:
         params.kv_unified, params.swa_full = True, True  # sharing without copies; exact rewinds with a sliding window
         params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
         params.n_threads = params.n_threads_batch = self.threads
+        trim_heap()
         before = own_mappings()
         self._ctx = lib.llama_init_from_model(self._model, params)
         if not self._ctx:

@@ -137,10 +137,10 @@ def write_tiny_llama(
     return path
 
 
-def write_tiny_gemma(path: Path, *, window: int = 32, seed: int = 3) -> Path:
+def write_tiny_gemma(path: Path, *, window: int = 32, seed: int = 3, head: int = 16) -> Path:
     """Write a Gemma 3 of six layers with random weights: five see the last `window` tokens, the sixth sees all."""
     pieces, scores, types = _vocabulary(inst_is_control=True)
-    layers, head = 6, 16
+    layers = 6
     writer = gguf.GGUFWriter(path, "gemma3")
     writer.add_name("tiny-gemma")
     writer.add_context_length(4096)

@@ -13,16 +13,20 @@ import pytest
 
 from engines.gguf_file import inspect
 from engines.host_memory import (
+    BLOCK_BYTES,
+    MMAPPED,
     check_memory,
     estimate,
     give_back_blank_cache,
     granted_bytes,
     own_mappings,
     release_mapping,
+    trim_heap,
 )
 from engines.llama_cpp import LlamaCppEngine
 from engines.llama_model import LlamaModel
 from errors import EngineError
+from tests.conftest import write_tiny_gemma
 
 MEMINFO = "MemTotal: 16000000 kB\nMemFree: 100 kB\nMemAvailable: 8000000 kB\n"
 
@@ -114,6 +118,20 @@ def block(fill: int, *, n_bytes: int = 128_000_000) -> Iterator[int]:
     libc.free(address)
 
 
+@pytest.fixture
+def full_heap() -> Iterator[None]:
+    """No hole of the heap, where the C library would put a large block, is left: each is a mapping of its own."""
+    libc, held = ctypes.CDLL(None), list[int]()
+    libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
+    while not held or not int.from_bytes(ctypes.string_at(held[-1] - 8, 8), "little") & MMAPPED:
+        held.append(libc.malloc(BLOCK_BYTES))
+    yield
+    for address in held:
+        libc.free(address)
+
+
+@pytest.mark.usefixtures("full_heap")
 def test_a_blank_cache_is_given_back_and_everything_else_stays() -> None:
     older = block(0)
     next(older)
@@ -136,6 +154,7 @@ def test_a_blank_cache_is_given_back_and_everything_else_stays() -> None:
         assert next(one, None) is None
 
 
+@pytest.mark.usefixtures("full_heap")
 def test_the_two_blocks_of_a_sliding_window_are_found_together() -> None:
     before = own_mappings()
     blocks = [block(0, n_bytes=50_000_000), block(0, n_bytes=70_000_000)]
@@ -145,11 +164,30 @@ def test_the_two_blocks_of_a_sliding_window_are_found_together() -> None:
         assert next(one, None) is None
 
 
-@pytest.mark.parametrize("window", [False, True])
-def test_an_empty_cache_takes_no_memory(tiny_gguf: Path, gemma_gguf: Path, window: bool) -> None:
-    path = gemma_gguf if window else tiny_gguf
+@pytest.mark.usefixtures("full_heap")
+def test_a_trimmed_heap_has_no_free_end_for_a_large_block() -> None:
+    """What was freed last stays at the heap's end once a large block was freed: up to 64 MB, where a block would go."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.free(libc.malloc(32_000_000))
+    held = [libc.malloc(100_000) for _ in range(600)]
+    for address in held:
+        libc.free(address)
+    trim_heap()
+    before = own_mappings()
+    taken = block(0, n_bytes=50_000_000)
+    assert next(taken)
+    assert give_back_blank_cache(before, 50_000_000) > 49_000_000
+    assert next(taken, None) is None
+
+
+@pytest.mark.usefixtures("full_heap")
+@pytest.mark.parametrize(("window", "cells"), [(False, 700_000), (True, 50_000)])  # 179 MB; 307 MB in two blocks
+def test_an_empty_cache_takes_no_memory(tiny_gguf: Path, tmp_path: Path, window: bool, cells: int) -> None:
+    path = write_tiny_gemma(tmp_path / "wide.gguf", head=256) if window else tiny_gguf
     answers: list[npt.NDArray[np.float32]] = []
-    for n_cells in (1024, 700_000):  # 179 MB, and 269 MB in two blocks; what llama.cpp notes of them is no blank
+    for n_cells in (1024, cells):
         used, cell = own_mb(), inspect(path).cache_bytes_per_token
         model = LlamaModel(path, threads=1, n_cells=n_cells, n_seq=2, repack=False, cell_bytes=cell)
         try:
